@@ -1,0 +1,3 @@
+//! The reference control plane.
+
+fn main() {}

@@ -1,0 +1,107 @@
+//! Owns the events: what can happen, in domain terms. Never the form on disk.
+
+use crate::domain::{
+    EndReason, EndReport, Evidence, Grant, GrantId, InstanceId, Integration, IntegrationId, TaskId,
+    TaskOutcome,
+};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The state folder was made.
+    InstanceNamed(InstanceId),
+    /// The control plane's store is this one.
+    EpochSeen(Uuid),
+    /// An integration is assigned to this connector, with these settings.
+    IntegrationKnown(Integration),
+    /// Nothing of ours is left in an integration, and the control plane retired it.
+    IntegrationGone(IntegrationId),
+    /// A start was permitted: from here on the grant must be ended or proven never to have begun.
+    StartIntended {
+        /// What is to be made.
+        grant: Grant,
+        /// The order.
+        task: TaskId,
+        /// Which delivery of it.
+        attempt: u32,
+    },
+    /// The list or the target's own record shows a live grant this ledger did not know.
+    GrantLearned {
+        /// What it is.
+        grant: Grant,
+        /// When it started, where known.
+        started_at: Option<Timestamp>,
+    },
+    /// A step is about to be done.
+    StepBegan {
+        /// For which grant.
+        grant: GrantId,
+        /// What a person reads.
+        note: String,
+    },
+    /// A step was done, or was not.
+    StepDone {
+        /// For which grant.
+        grant: GrantId,
+        /// What a person reads.
+        note: String,
+        /// What was seen, or the reason code of the failure.
+        outcome: Result<Evidence, String>,
+    },
+    /// The access was verified.
+    Started {
+        /// Which grant.
+        grant: GrantId,
+        /// When it became usable.
+        at: Timestamp,
+    },
+    /// The start is proven never to have had an effect.
+    StartAbandoned(GrantId),
+    /// The expiry in force changed.
+    ExpiryMoved {
+        /// Which grant.
+        grant: GrantId,
+        /// The new expiry.
+        expiry: Timestamp,
+    },
+    /// The grant is being ended; from here on it is ended until it is closed.
+    EndIntended {
+        /// What is to be ended.
+        grant: Grant,
+        /// Why.
+        reason: EndReason,
+    },
+    /// The access is gone, verified. The report may still miss the clean-up.
+    Closed(EndReport),
+    /// Clean-up is complete.
+    Clean(GrantId),
+    /// A report must reach the control plane.
+    Queued {
+        /// Order of delivery.
+        id: u64,
+        /// What.
+        entry: OutboxEntry,
+    },
+    /// A report was acknowledged, or refused for good.
+    Delivered(u64),
+    /// Starts were frozen or freed by an operator.
+    Frozen(bool),
+}
+
+/// A report on its way. Credentials in it are ciphertext.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OutboxEntry {
+    /// How a task ended.
+    Result {
+        /// Which task.
+        task: TaskId,
+        /// Which delivery of it.
+        attempt: u32,
+        /// How it ended.
+        outcome: TaskOutcome,
+    },
+    /// A grant that ended without an order, or became clean.
+    End(EndReport),
+}

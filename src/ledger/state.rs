@@ -1,0 +1,158 @@
+//! Owns the fold: what is true now, given what happened. Pure.
+
+use super::event::{Event, OutboxEntry};
+use crate::domain::{
+    EndReason, EndReport, Grant, GrantId, InstanceId, Integration, IntegrationId, TaskId,
+};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// What is true now.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct State {
+    /// Names the state folder.
+    pub instance: Option<InstanceId>,
+    /// Names the control plane's store, as last seen.
+    pub epoch: Option<Uuid>,
+    /// Whether an operator froze starts.
+    pub frozen: bool,
+    /// Integrations assigned to this connector.
+    pub integrations: BTreeMap<IntegrationId, Integration>,
+    /// Grants from their intent until they are closed, clean and reported.
+    pub grants: BTreeMap<GrantId, GrantRecord>,
+    /// Reports not yet acknowledged, in order.
+    pub outbox: BTreeMap<u64, OutboxEntry>,
+    /// The next free place in the outbox.
+    pub next_report: u64,
+}
+
+/// What is known of one grant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GrantRecord {
+    /// The grant with the expiry in force.
+    pub grant: Grant,
+    /// Where it is in its life.
+    pub phase: GrantPhase,
+    /// When the access first became usable.
+    pub started_at: Option<Timestamp>,
+    /// The step that was begun and not seen done: after a crash, its outcome is unknown.
+    pub open_step: Option<String>,
+}
+
+/// Where a grant is in its life.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GrantPhase {
+    /// Permitted; the effect may or may not exist.
+    Starting {
+        /// The order.
+        task: TaskId,
+        /// Which delivery of it.
+        attempt: u32,
+    },
+    /// Verified.
+    Live,
+    /// Being ended, until it is closed.
+    Ending(EndReason),
+    /// The access is gone; clean-up may still be going on.
+    Closed(EndReport),
+}
+
+impl State {
+    /// Applies one event. Events about a grant that is not known change nothing: replay after compaction meets them.
+    pub fn apply(&mut self, event: Event) {
+        match event {
+            Event::InstanceNamed(instance) => self.instance = Some(instance),
+            Event::EpochSeen(epoch) => self.epoch = Some(epoch),
+            Event::Frozen(frozen) => self.frozen = frozen,
+            Event::IntegrationKnown(integration) => {
+                self.integrations.insert(integration.id, integration);
+            }
+            Event::IntegrationGone(id) => {
+                self.integrations.remove(&id);
+            }
+            Event::Queued { id, entry } => {
+                self.next_report = self.next_report.max(id + 1);
+                self.outbox.insert(id, entry);
+            }
+            Event::Delivered(id) => {
+                self.outbox.remove(&id);
+            }
+            Event::StartIntended {
+                grant,
+                task,
+                attempt,
+            } => self.intend_start(grant, task, attempt),
+            Event::GrantLearned { grant, started_at } => {
+                self.grants.entry(grant.id).or_insert(GrantRecord {
+                    grant,
+                    phase: GrantPhase::Live,
+                    started_at,
+                    open_step: None,
+                });
+            }
+            Event::StepBegan { grant, note } => {
+                self.with(grant, |record| record.open_step = Some(note))
+            }
+            Event::StepDone { grant, .. } => self.with(grant, |record| record.open_step = None),
+            Event::Started { grant, at } => self.with(grant, |record| {
+                record.started_at.get_or_insert(at);
+                if matches!(record.phase, GrantPhase::Starting { .. }) {
+                    record.phase = GrantPhase::Live;
+                }
+            }),
+            Event::StartAbandoned(grant) => {
+                if self
+                    .grants
+                    .get(&grant)
+                    .is_some_and(|r| matches!(r.phase, GrantPhase::Starting { .. }))
+                {
+                    self.grants.remove(&grant);
+                }
+            }
+            Event::ExpiryMoved { grant, expiry } => {
+                self.with(grant, |record| record.grant.expiry = expiry)
+            }
+            Event::EndIntended { grant, reason } => self.intend_end(grant, reason),
+            Event::Closed(report) => self.with(report.grant, |record| {
+                record.open_step = None;
+                record.phase = GrantPhase::Closed(report);
+            }),
+            Event::Clean(grant) => {
+                self.grants.remove(&grant);
+            }
+        }
+    }
+
+    fn with(&mut self, grant: GrantId, change: impl FnOnce(&mut GrantRecord)) {
+        if let Some(record) = self.grants.get_mut(&grant) {
+            change(record);
+        }
+    }
+
+    fn intend_start(&mut self, grant: Grant, task: TaskId, attempt: u32) {
+        let id = grant.id;
+        let record = self.grants.entry(id).or_insert(GrantRecord {
+            grant,
+            phase: GrantPhase::Starting { task, attempt },
+            started_at: None,
+            open_step: None,
+        });
+        // A redelivered start of a live grant stays live; an ended one stays ended.
+        if matches!(record.phase, GrantPhase::Starting { .. }) {
+            record.phase = GrantPhase::Starting { task, attempt };
+        }
+    }
+
+    fn intend_end(&mut self, grant: Grant, reason: EndReason) {
+        let record = self.grants.entry(grant.id).or_insert(GrantRecord {
+            grant,
+            phase: GrantPhase::Ending(reason),
+            started_at: None,
+            open_step: None,
+        });
+        if !matches!(record.phase, GrantPhase::Closed(_)) {
+            record.phase = GrantPhase::Ending(reason);
+        }
+    }
+}

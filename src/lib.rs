@@ -1,0 +1,17 @@
+//! apono-connector: an on-prem agent that gives people just-in-time access and takes it away again.
+//!
+//! The map, in suggested reading order; `ARCHITECTURE.md` is the same map in prose.
+
+pub mod domain;
+
+pub mod clock;
+pub mod seal;
+pub mod secret;
+
+pub mod policy;
+
+pub mod ledger;
+
+pub mod targets;
+
+pub mod control;

@@ -1,0 +1,3 @@
+//! The connector.
+
+fn main() {}

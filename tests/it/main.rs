@@ -1,0 +1,4 @@
+//! Behaviour of the whole product.
+
+#[test]
+fn a() {}
