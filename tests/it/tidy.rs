@@ -14,6 +14,7 @@ use tokens::{Path, Reading, read};
 const ROOMS: &[(&str, &[&str])] = &[
     // The dictionary, and what is as plain as it.
     ("domain", &[]),
+    ("address", &["domain"]),
     ("clock", &[]),
     ("secret", &[]),
     ("cut", &[]),
