@@ -135,7 +135,7 @@ const EDGES: &[Edge] = &[
     ),
     edge(
         &["reqwest"],
-        &["src/control/http.rs", "src/reference_plane/cli"],
+        &["src/control/http.rs", "src/reference_plane/command"],
         "one client, with limits",
     ),
     edge(
@@ -150,7 +150,7 @@ const EDGES: &[Edge] = &[
     ),
     edge(
         &["age"],
-        &["src/seal.rs", "src/reference_plane/cli"],
+        &["src/seal.rs", "src/reference_plane/command"],
         "sealed in one place, opened only by the requester",
     ),
     edge(
@@ -160,13 +160,13 @@ const EDGES: &[Edge] = &[
             "src/agent",
             "src/main.rs",
             "src/bin/",
-            "src/reference_plane/cli",
+            "src/reference_plane/command",
         ],
         "other rooms have errors with a class",
     ),
     edge(
         &["clap"],
-        &["src/cli", "src/reference_plane/cli"],
+        &["src/cli", "src/reference_plane/command"],
         "flags are read at the door",
     ),
     edge(&["toml"], &["src/config/"], "the file is read at the door"),
@@ -177,7 +177,7 @@ const EDGES: &[Edge] = &[
     ),
     edge(
         &["tracing_subscriber"],
-        &["src/telemetry/", "src/reference_plane/cli"],
+        &["src/telemetry/", "src/reference_plane/command"],
         "output is set up in one place",
     ),
     edge(
@@ -187,22 +187,22 @@ const EDGES: &[Edge] = &[
     ),
     edge(
         &["println!"],
-        &["src/cli", "src/reference_plane/cli"],
+        &["src/cli", "src/reference_plane/command"],
         "only the command line prints",
     ),
     edge(
         &["print!"],
-        &["src/cli", "src/reference_plane/cli"],
+        &["src/cli", "src/reference_plane/command"],
         "only the command line prints",
     ),
     edge(
         &["eprintln!"],
-        &["src/cli", "src/reference_plane/cli"],
+        &["src/cli", "src/reference_plane/command"],
         "only the command line prints",
     ),
     edge(
         &["eprint!"],
-        &["src/cli", "src/reference_plane/cli"],
+        &["src/cli", "src/reference_plane/command"],
         "only the command line prints",
     ),
     edge(
