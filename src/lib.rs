@@ -20,3 +20,4 @@ pub mod control;
 pub mod config;
 pub mod lifecycle;
 pub mod retry;
+pub mod telemetry;
