@@ -238,15 +238,10 @@ impl Session {
                 Ok((answer, self.shared.take_warnings()))
             }
             Err(error) => {
-                let error = match of_call(&self.place, note, error) {
-                    PgError::Closed { source, .. } => PgError::Closed {
-                        place: Arc::clone(&self.place),
-                        note,
-                        code: self.shared.last_words(),
-                        source,
-                    },
-                    other => other,
-                };
+                let mut error = of_call(&self.place, note, error);
+                if let PgError::Closed { code, .. } = &mut error {
+                    *code = self.shared.last_words();
+                }
                 tracing::debug!(note, elapsed_ms, database = %self.place.database, sqlstate = error.sqlstate(), "statement failed");
                 Err(error)
             }
@@ -324,8 +319,8 @@ fn outcome(messages: Vec<SimpleQueryMessage>, warnings: Vec<Warning>) -> BatchOu
                     .collect(),
             ),
             SimpleQueryMessage::CommandComplete(count) => outcome.affected.push(count),
-            // Descriptions of columns.
-            _ => {}
+            // The enum is open; nothing else carries data.
+            SimpleQueryMessage::RowDescription(_) | _ => {}
         }
     }
     outcome

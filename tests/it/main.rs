@@ -1,4 +1,7 @@
 //! Behaviour of the whole product.
 
-#[test]
-fn a() {}
+#[cfg(test)]
+mod support;
+
+#[cfg(test)]
+mod pg_connect;
