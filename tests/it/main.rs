@@ -5,3 +5,5 @@ mod support;
 
 #[cfg(test)]
 mod pg_connect;
+#[cfg(test)]
+mod pg_session;
