@@ -19,3 +19,5 @@ pub mod pg;
 pub mod secrets;
 
 pub mod control;
+
+pub mod inventory;
