@@ -15,7 +15,13 @@ pub mod ledger;
 
 pub mod targets;
 
+pub mod pg;
+
+pub mod secrets;
+
 pub mod control;
+
+pub mod inventory;
 
 pub mod config;
 pub mod lifecycle;
