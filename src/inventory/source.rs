@@ -1,7 +1,7 @@
 //! Owns the contract of everything that can list what exists. Never knows a particular system.
 
 use super::SourceError;
-use crate::control::InventoryAborted;
+use crate::control::InventoryItem;
 use crate::domain::{IntegrationId, InventoryRecord};
 use async_trait::async_trait;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const SEND_LIMIT: Duration = Duration::from_secs(120);
 ///
 /// # Contract
 /// - A walk goes over everything, parents before what is in them, and sends each thing once.
-/// - A walk that cannot go on sends [`InventoryAborted`] last, so that a part is never taken for the whole.
+/// - Only a whole walk sends [`InventoryItem::Complete`] last, so that a part is never taken for the whole.
 /// - Memory does not grow with the number of records.
 /// - Reads only.
 #[async_trait]
@@ -31,14 +31,14 @@ pub trait Source: Send + Sync {
 /// The end of the channel that records go into.
 #[derive(Debug)]
 pub struct RecordSender {
-    channel: mpsc::Sender<Result<InventoryRecord, InventoryAborted>>,
+    channel: mpsc::Sender<InventoryItem>,
     sent: u64,
 }
 
 impl RecordSender {
     /// Wraps the sending half of the channel whose other half is an [`crate::control::InventoryStream`].
     #[must_use]
-    pub fn new(channel: mpsc::Sender<Result<InventoryRecord, InventoryAborted>>) -> Self {
+    pub fn new(channel: mpsc::Sender<InventoryItem>) -> Self {
         Self { channel, sent: 0 }
     }
 
@@ -48,7 +48,7 @@ impl RecordSender {
     /// When nobody takes records any more.
     pub async fn send(&mut self, record: InventoryRecord) -> Result<(), SourceError> {
         self.channel
-            .send_timeout(Ok(record), SEND_LIMIT)
+            .send_timeout(InventoryItem::Record(Box::new(record)), SEND_LIMIT)
             .await
             .map_err(|_| SourceError::Stopped)?;
         self.sent += 1;
@@ -58,17 +58,13 @@ impl RecordSender {
     /// Closes the channel in the way that fits how the walk ended.
     ///
     /// # Errors
-    /// The walk's own.
+    /// The walk's own, or that nobody takes records any more.
     pub async fn finish(self, walk: Result<(), SourceError>) -> Result<u64, SourceError> {
-        if let Err(error) = walk {
-            // If this does not arrive either, the stream still does not end well: its receiver is gone.
-            drop(
-                self.channel
-                    .send_timeout(Err(InventoryAborted), SEND_LIMIT)
-                    .await,
-            );
-            return Err(error);
-        }
+        walk?;
+        self.channel
+            .send_timeout(InventoryItem::Complete, SEND_LIMIT)
+            .await
+            .map_err(|_| SourceError::Stopped)?;
         Ok(self.sent)
     }
 }

@@ -7,6 +7,8 @@ mod support;
 #[cfg(test)]
 mod config_errors;
 #[cfg(test)]
+mod control_channel;
+#[cfg(test)]
 mod pg_connect;
 #[cfg(test)]
 mod pg_session;
