@@ -614,7 +614,7 @@ async fn an_inventory_is_streamed_and_committed_with_its_count() {
     let reply = Reply::json(200, &json!({ "header": header(), "revision": 8 }));
     let server = Scripted::start([reply]).await;
     let (result, lines) = upload(&server, async |send| {
-        for nth in 0..20_000 {
+        for nth in 0..5_000 {
             send.send(record(nth)).await.unwrap();
         }
         send.send(InventoryItem::Complete).await.unwrap();
@@ -630,10 +630,10 @@ async fn an_inventory_is_streamed_and_committed_with_its_count() {
         id(30)
     );
     assert_eq!(request.request_line(), line);
-    assert_eq!(lines.len(), 20_002);
+    assert_eq!(lines.len(), 5_002);
     assert_eq!(lines[0]["op"], "begin");
     assert_eq!(lines[0].get("base"), None);
-    assert_eq!(lines[20_001], json!({ "op": "commit", "count": 20_000 }));
+    assert_eq!(lines[5_001], json!({ "op": "commit", "count": 5_000 }));
     insta::assert_snapshot!(lines[1], @r#"
     {"op":"upsert","resource":{"flavour":"","id":"postgresql-schema/app/0","name":"schema \"0\"\n","native_id":"0","owner":"owner","path":["app","schema \"0\"\n"],"permissions":["READ_ONLY","READ_WRITE"],"problem":"no right","status":"error","type":"postgresql-schema"}}
     "#);
@@ -641,7 +641,7 @@ async fn an_inventory_is_streamed_and_committed_with_its_count() {
 
 #[tokio::test]
 async fn a_source_that_stops_half_way_aborts_the_upload_without_a_commit() {
-    for count in [0, 3, 20_000] {
+    for count in [0, 3, 5_000] {
         let server = Scripted::start([]).await;
         let (result, lines) = upload(&server, async |send| {
             for nth in 0..count {
@@ -651,7 +651,7 @@ async fn a_source_that_stops_half_way_aborts_the_upload_without_a_commit() {
         .await;
         assert!(matches!(result, Err(ControlError::Aborted)), "{result:?}");
         assert!(server.received().iter().all(|request| !request.complete));
-        assert_eq!(lines.is_empty(), count < 20_000);
+        assert_eq!(lines.is_empty(), count < 5_000);
         assert!(lines.iter().all(|line| line["op"] != "commit"));
     }
 }
