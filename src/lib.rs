@@ -4,6 +4,7 @@
 
 pub mod domain;
 
+pub mod address;
 pub mod clock;
 pub mod seal;
 pub mod secret;
@@ -15,3 +16,6 @@ pub mod ledger;
 pub mod targets;
 
 pub mod control;
+
+pub mod lifecycle;
+pub mod retry;
