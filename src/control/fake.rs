@@ -313,11 +313,13 @@ impl ControlPlane for FakeControl {
         mut records: InventoryStream,
     ) -> Result<u64, ControlError> {
         let mut count = 0;
-        while let Some(record) = records.recv().await {
-            record.map_err(|_| ControlError::Aborted)?;
-            count += 1;
+        while let Some(item) = records.recv().await {
+            match item {
+                InventoryItem::Record(_) => count += 1,
+                InventoryItem::Complete => return Ok(count),
+            }
         }
-        Ok(count)
+        Err(ControlError::Aborted)
     }
 }
 
