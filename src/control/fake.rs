@@ -2,8 +2,8 @@
 
 use super::{
     ControlError, ControlPlane, GrantsList, Header, Heartbeat, Hello, IntegrationsList,
-    InventoryStream, LeaseAsk, Leased, ListedGrant, ListedIntegration, ParsedTask, Renewal,
-    Renewed, Session, TaskReport,
+    InventoryItem, InventoryStream, LeaseAsk, Leased, ListedGrant, ListedIntegration, ParsedTask,
+    Renewal, Renewed, Session, TaskReport,
 };
 use crate::clock::SharedClock;
 use crate::domain::{
