@@ -5,6 +5,7 @@
 pub mod domain;
 
 pub mod clock;
+pub mod cut;
 pub mod seal;
 pub mod secret;
 
