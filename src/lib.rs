@@ -6,6 +6,7 @@ pub mod domain;
 
 pub mod address;
 pub mod clock;
+pub mod cut;
 pub mod seal;
 pub mod secret;
 
