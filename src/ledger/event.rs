@@ -116,6 +116,7 @@ impl Event {
             Self::StartAbandoned(_) => "start_abandoned",
             Self::ExpiryMoved { .. } => "expiry_moved",
             Self::EndIntended { .. } => "end_intended",
+            Self::EndCalledOff { .. } => "end_called_off",
             Self::Closed(_) => "closed",
             Self::Clean(_) => "clean",
             Self::Queued { .. } => "queued",

@@ -206,7 +206,7 @@ impl Ledger {
             events,
             rows,
             done,
-            slot,
+            slot: Some(slot),
         })?;
         answer.await.map_err(|_| LedgerError::Closed)?
     }
@@ -217,6 +217,30 @@ impl Ledger {
     /// As [`Self::append`].
     pub async fn append_one(&self, event: Event) -> Result<Kept, LedgerError> {
         self.append(vec![event]).await
+    }
+
+    /// Appends events without waiting for the disk, in the order of the calls: for what may be lost because it may be done
+    /// again, so that a disk that hangs cannot keep access open.
+    pub fn note(&self, events: Vec<Event>) {
+        let rows = match store::rows(&events) {
+            Ok(rows) => rows,
+            Err(error) => {
+                let source: &dyn std::error::Error = &error;
+                tracing::error!(error = source, "an event could not be noted");
+                return;
+            }
+        };
+        let (done, _nobody_waits) = oneshot::channel();
+        let slot = Arc::clone(&self.0.places).try_acquire_owned().ok();
+        let sent = self.send(Request::Append {
+            events,
+            rows,
+            done,
+            slot,
+        });
+        if sent.is_err() {
+            tracing::error!("an event could not be noted: the ledger is closed");
+        }
     }
 
     /// Looks at what is true now. Keep the look short: appends wait for it.

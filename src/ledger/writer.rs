@@ -43,8 +43,8 @@ pub(super) enum Request {
         /// The same events, in the form of rows.
         rows: Vec<Vec<u8>>,
         done: oneshot::Sender<Result<Kept, LedgerError>>,
-        /// Given back when the append is answered: this bounds the queue.
-        slot: OwnedSemaphorePermit,
+        /// Given back when the append is answered: this bounds the queue. Ends go on without one.
+        slot: Option<OwnedSemaphorePermit>,
     },
     Close(oneshot::Sender<()>),
 }
@@ -349,7 +349,7 @@ struct Append {
     events: Vec<Event>,
     rows: Vec<Vec<u8>>,
     done: oneshot::Sender<Result<Kept, LedgerError>>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Append {
