@@ -18,5 +18,6 @@ pub mod targets;
 
 pub mod control;
 
+pub mod config;
 pub mod lifecycle;
 pub mod retry;

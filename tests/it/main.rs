@@ -2,4 +2,6 @@
 
 // Marked as test code, so that the lints for tests hold in the support code too.
 #[cfg(test)]
+mod config_errors;
+#[cfg(test)]
 mod tidy;
