@@ -21,3 +21,7 @@ pub mod control;
 pub mod config;
 pub mod lifecycle;
 pub mod retry;
+
+pub mod executor;
+pub mod operator;
+pub mod telemetry;
