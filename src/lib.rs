@@ -16,6 +16,10 @@ pub mod ledger;
 
 pub mod targets;
 
+pub mod pg;
+
+pub mod secrets;
+
 pub mod control;
 
 pub mod config;

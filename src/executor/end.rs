@@ -133,6 +133,7 @@ impl Executor {
             let pause = pauses.next_wait();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = self.shared.slots.back(warrant.grant.integration) => {}
                 // The ledger remembers the open end; the next process takes it up.
                 () = self.shared.stopping.cancelled() => return,
             }

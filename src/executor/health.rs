@@ -13,8 +13,9 @@ const SHORTEST: Duration = Duration::from_millis(500);
 impl Executor {
     /// Sends heartbeats while there is a session, until `stop`.
     pub(super) async fn send_heartbeats(&self, stop: &CancellationToken) {
+        let mut sessions = self.shared.session.subscribe();
         loop {
-            let session = self.shared.session.borrow().clone();
+            let session = sessions.borrow_and_update().clone();
             let every = session
                 .as_ref()
                 .map_or(Duration::from_secs(5), |session| session.heartbeat_every)
@@ -38,6 +39,8 @@ impl Executor {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(every) => {}
+                // A new session is greeted at once.
+                Ok(()) = sessions.changed() => {}
             }
         }
     }

@@ -5,14 +5,14 @@ use crate::domain::IntegrationId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Most ends of one integration at once: as many as a target has connections.
 const ENDS_PER_INTEGRATION: usize = 8;
 /// First pause after an integration could not be reached; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause, so that an integration that comes back is noticed soon.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The places for work. A quarter is kept for ends.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ struct Gate {
     ends: Arc<Semaphore>,
     probe: Arc<Semaphore>,
     trouble: Mutex<Trouble>,
+    back: Notify,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -82,7 +83,10 @@ impl Slots {
         let mut held = Vec::with_capacity(3);
         if gate.in_trouble() {
             let probe = Arc::clone(&gate.probe).acquire_owned().await.ok();
-            tokio::time::sleep(gate.pause(self.clock.since_boot())).await;
+            tokio::select! {
+                () = tokio::time::sleep(gate.pause(self.clock.since_boot())) => {}
+                () = gate.back.notified() => {}
+            }
             // Whoever waited behind a probe that came through goes on beside the others.
             held.extend(probe.filter(|_| gate.in_trouble()));
         }
@@ -100,15 +104,23 @@ impl Slots {
     pub(super) fn note(&self, integration: IntegrationId, reached: bool) {
         let gate = self.gate(integration);
         let mut trouble = gate.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let since_boot = self.clock.since_boot();
         if reached {
-            *trouble = Trouble::default();
-        } else {
+            if std::mem::take(&mut *trouble).failures > 0 {
+                gate.back.notify_waiters();
+            }
+        } else if trouble.until <= since_boot {
             let pause = FIRST_PAUSE
                 .saturating_mul(1 << trouble.failures.min(16))
                 .min(LONGEST_PAUSE);
             trouble.failures = trouble.failures.saturating_add(1);
-            trouble.until = self.clock.since_boot().saturating_add(pause);
+            trouble.until = since_boot.saturating_add(pause);
         }
+    }
+
+    /// Waits until an integration that could not be reached answers again.
+    pub(super) async fn back(&self, integration: IntegrationId) {
+        self.gate(integration).back.notified().await;
     }
 
     fn gate(&self, integration: IntegrationId) -> Arc<Gate> {
@@ -119,6 +131,7 @@ impl Slots {
                 ends: Arc::new(Semaphore::new(ENDS_PER_INTEGRATION)),
                 probe: Arc::new(Semaphore::new(1)),
                 trouble: Mutex::default(),
+                back: Notify::new(),
             })
         }))
     }

@@ -140,6 +140,10 @@ impl Executor {
             begun_once |= begun;
             let reached = error.class() != ErrorClass::Transient;
             self.shared.slots.note(start.grant.integration, reached);
+            if view.cancel.is_cancelled() && !begun_once {
+                self.abandon(&start.grant, kind).await;
+                return None;
+            }
             let pause = next_pause(&mut schedule, &error).filter(|_| !view.cancel.is_cancelled());
             let Some(pause) = pause else {
                 log_failure("a start was not carried out", &error);

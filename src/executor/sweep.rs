@@ -283,7 +283,7 @@ impl Executor {
                 .values()
                 .filter(|record| !matches!(record.phase, GrantPhase::Closed(_)));
             open.map(|record| record.grant.expiry)
-                .filter(|expiry| *expiry < now)
+                .filter(|expiry| *expiry <= now)
                 .min()
         })
     }

@@ -2,6 +2,17 @@
 
 // Marked as test code, so that the lints for tests hold in the support code too.
 #[cfg(test)]
+mod support;
+
+#[cfg(test)]
 mod config_errors;
+#[cfg(test)]
+mod expiry_offline;
+#[cfg(test)]
+mod grant_lifecycle;
+#[cfg(test)]
+mod pg_connect;
+#[cfg(test)]
+mod pg_session;
 #[cfg(test)]
 mod tidy;

@@ -3,10 +3,11 @@
 use apono_connector::clock::{Clock, FakeClock, SharedClock};
 use apono_connector::control::fake::FakeControl;
 use apono_connector::domain::{
-    Failure, Grant, GrantId, Integration, Order, Permission, Principal, ResourceKind, ResourceRef, TaskId, TaskOutcome,
+    Failure, Grant, GrantId, Integration, Order, Permission, Principal, ResourceKind, ResourceRef,
+    TaskId, TaskOutcome,
 };
 use apono_connector::executor::{Executor, Options, Parts, Synchroniser};
-use apono_connector::ledger::Ledger;
+use apono_connector::ledger::{Faults, Ledger, LedgerOptions};
 use apono_connector::policy::Guardrails;
 use apono_connector::targets::Registry;
 use apono_connector::targets::fake::FakeSystem;
@@ -15,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Longest time a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,7 +46,8 @@ impl Synchroniser for NoInventory {
 impl Rig {
     /// Puts everything together and starts it.
     pub(crate) fn start() -> Self {
-        let mut rig = Self::assemble(Ledger::in_memory());
+        let mut rig =
+            Self::assemble(Ledger::in_memory(LedgerOptions::default(), Faults::default()).unwrap());
         rig.run();
         rig
     }
@@ -59,20 +62,35 @@ impl Rig {
         let integration = apono_connector::control::fake::integration("fake");
         control.assign(integration.clone());
         let executor = executor(&shared, &control, &system, &ledger);
-        Self { clock, system_clock, control, system, integration, ledger, executor, running: None }
+        Self {
+            clock,
+            system_clock,
+            control,
+            system,
+            integration,
+            ledger,
+            executor,
+            running: None,
+        }
     }
 
     pub(crate) fn run(&mut self) {
         let stop = CancellationToken::new();
         let (executor, token) = (self.executor.clone(), stop.clone());
-        self.running = Some((stop, tokio::spawn(async move { executor.run(token).await })));
+        self.running = Some((
+            stop,
+            TaskTracker::new().spawn(async move { executor.run(token).await }),
+        ));
     }
 
     /// Asks the executor to stop and waits until it has.
     pub(crate) async fn stop(&mut self) {
         if let Some((stop, running)) = self.running.take() {
             stop.cancel();
-            tokio::time::timeout(PATIENCE, running).await.expect("the executor stops in time").unwrap();
+            tokio::time::timeout(PATIENCE, running)
+                .await
+                .expect("the executor stops in time")
+                .unwrap();
         }
     }
 
@@ -96,19 +114,31 @@ impl Rig {
             id: GrantId::generate(),
             integration: self.integration.id,
             principal: Principal::parse("alice@example.com").unwrap(),
-            resource: ResourceRef::new(ResourceKind::PostgresSchema, vec!["app".into(), "public".into()]).unwrap(),
+            resource: ResourceRef::new(
+                ResourceKind::PostgresSchema,
+                vec!["app".into(), "public".into()],
+            )
+            .unwrap(),
             permission: Permission::ReadOnly,
             expiry: self.clock.now() + SignedDuration::from_hours(1),
         }
     }
 
     pub(crate) fn order_start(&self, grant: &Grant) -> TaskId {
-        let order = Order::Start { grant: grant.clone(), recipient: "age1nobody".to_owned() };
+        let order = Order::Start {
+            grant: grant.clone(),
+            recipient: "age1nobody".to_owned(),
+        };
         self.control.order(self.integration.id, order)
     }
 
     pub(crate) fn order_revoke(&self, grant: &Grant) -> TaskId {
-        self.control.order(self.integration.id, Order::Revoke { grant: grant.clone() })
+        self.control.order(
+            self.integration.id,
+            Order::Revoke {
+                grant: grant.clone(),
+            },
+        )
     }
 
     /// Starts a grant and waits until it is reported.
@@ -116,32 +146,50 @@ impl Rig {
         let grant = self.grant();
         let task = self.order_start(&grant);
         let outcome = self.outcome(task).await;
-        assert!(matches!(outcome, TaskOutcome::Succeeded { start: Some(_), .. }), "{outcome:?}");
+        assert!(
+            matches!(outcome, TaskOutcome::Succeeded { start: Some(_), .. }),
+            "{outcome:?}"
+        );
         assert!(self.system.has_access(grant.id));
         grant
     }
 
     /// Waits for the first report of a task.
     pub(crate) async fn outcome(&self, task: TaskId) -> TaskOutcome {
-        self.until("the task is reported", || !self.control.reports(task).is_empty()).await;
+        self.until("the task is reported", || {
+            !self.control.reports(task).is_empty()
+        })
+        .await;
         self.control.reports(task).remove(0)
     }
 
     /// Waits until a condition holds.
     #[track_caller]
-    pub(crate) fn until(&self, what: &'static str, holds: impl Fn() -> bool) -> impl Future<Output = ()> {
+    pub(crate) fn until(
+        &self,
+        what: &'static str,
+        holds: impl Fn() -> bool,
+    ) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
             let deadline = tokio::time::Instant::now() + PATIENCE;
             while !holds() {
-                assert!(tokio::time::Instant::now() < deadline, "{caller}: it never came true that {what}");
+                assert!(
+                    tokio::time::Instant::now() < deadline,
+                    "{caller}: it never came true that {what}"
+                );
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
     }
 }
 
-fn executor(clock: &SharedClock, control: &FakeControl, system: &FakeSystem, ledger: &Ledger) -> Executor {
+fn executor(
+    clock: &SharedClock,
+    control: &FakeControl,
+    system: &FakeSystem,
+    ledger: &Ledger,
+) -> Executor {
     Executor::new(
         Parts {
             clock: Arc::clone(clock),

@@ -1,0 +1,8 @@
+//! Owns what tests share.
+
+pub(crate) mod certificate;
+pub(crate) mod cluster;
+pub(crate) mod fake_server;
+pub(crate) mod logs;
+pub(crate) mod rig;
+pub(crate) mod road;
