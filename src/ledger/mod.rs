@@ -219,7 +219,7 @@ impl Ledger {
         self.append(vec![event]).await
     }
 
-    /// Looks at what is true now. Keep the look short: appends wait for it.
+    /// Looks at what is true now. Keep the look short, since appends wait for it, and never look from inside a look.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.0.shared.state())
     }
