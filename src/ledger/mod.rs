@@ -12,6 +12,7 @@ mod event;
 mod faults;
 mod folder;
 mod record;
+mod shared;
 mod state;
 mod store;
 mod writer;
@@ -33,6 +34,7 @@ pub use writer::Kept;
 use disk::{Disk, Medium};
 use folder::Folder;
 use redb::backends::FileBackend;
+use shared::Shared;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -40,7 +42,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use store::Store;
 use tokio::sync::{Semaphore, oneshot};
-use writer::{Opener, Request, Shared, Writer};
+use writer::{Opener, Request, Writer};
 
 /// Most appends that wait at once; more wait for a place.
 const MAX_WAITING: usize = 1024;
