@@ -4,6 +4,7 @@
 
 pub mod domain;
 
+pub mod address;
 pub mod clock;
 pub mod cut;
 pub mod seal;
@@ -16,3 +17,7 @@ pub mod ledger;
 pub mod targets;
 
 pub mod control;
+
+pub mod config;
+pub mod lifecycle;
+pub mod retry;

@@ -47,6 +47,9 @@ use writer::{Opener, Request, Writer};
 /// Most appends that wait at once; more wait for a place.
 const MAX_WAITING: usize = 1024;
 
+/// Most notes that wait at once, in about 32 MiB; a disk that hangs for so long needs a restart anyway.
+const MAX_NOTED: usize = 65_536;
+
 /// How a ledger is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct LedgerOptions {
@@ -70,6 +73,7 @@ pub struct Ledger(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
+    notes: Arc<Semaphore>,
     requests: Option<mpsc::Sender<Request>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -185,6 +189,7 @@ impl Ledger {
         Ok(Self(Arc::new(Inner {
             shared,
             places: Arc::new(Semaphore::new(MAX_WAITING)),
+            notes: Arc::new(Semaphore::new(MAX_NOTED)),
             requests: Some(sender),
             thread: Some(thread),
         })))
@@ -219,6 +224,33 @@ impl Ledger {
     /// As [`Self::append`].
     pub async fn append_one(&self, event: Event) -> Result<Kept, LedgerError> {
         self.append(vec![event]).await
+    }
+
+    /// Appends events without waiting for the disk, in the order of the calls: for what may be lost because it may be done
+    /// again, so that a disk that hangs cannot keep access open. Beyond 65,536 that wait, the newest are dropped and logged.
+    pub fn note(&self, events: Vec<Event>) {
+        let rows = match store::rows(&events) {
+            Ok(rows) => rows,
+            Err(error) => {
+                let source: &dyn std::error::Error = &error;
+                tracing::error!(error = source, "an event could not be noted");
+                return;
+            }
+        };
+        let Ok(slot) = Arc::clone(&self.0.notes).try_acquire_owned() else {
+            tracing::error!("an event could not be noted: {MAX_NOTED} wait for the disk already");
+            return;
+        };
+        let (done, _nobody_waits) = oneshot::channel();
+        let sent = self.send(Request::Append {
+            events,
+            rows,
+            done,
+            slot,
+        });
+        if sent.is_err() {
+            tracing::error!("an event could not be noted: the ledger is closed");
+        }
     }
 
     /// Looks at what is true now. Keep the look short, since appends wait for it, and never look from inside a look.

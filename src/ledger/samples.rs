@@ -156,6 +156,10 @@ pub(super) fn one_of_each() -> Vec<Event> {
             expiry: at(1_900_000_500),
         },
         end_intended(2),
+        Event::EndCalledOff {
+            grant: GrantId::new(id(2)),
+            expiry: at(1_900_000_600),
+        },
         Event::Closed(end_report(2)),
         Event::Clean(GrantId::new(id(2))),
         Event::Frozen(true),
@@ -351,6 +355,10 @@ fn any_event_of_a_grant() -> impl Strategy<Value = Event> {
         }),
         any_id().prop_map(|grant| Event::StartAbandoned(GrantId::new(grant))),
         (any_id(), any_time()).prop_map(|(grant, expiry)| Event::ExpiryMoved {
+            grant: GrantId::new(grant),
+            expiry
+        }),
+        (any_id(), any_time()).prop_map(|(grant, expiry)| Event::EndCalledOff {
             grant: GrantId::new(grant),
             expiry
         }),

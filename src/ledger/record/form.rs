@@ -50,6 +50,10 @@ pub(super) enum EventV1 {
         grant: GrantV1,
         reason: String,
     },
+    EndCalledOff {
+        grant: Uuid,
+        expiry: Timestamp,
+    },
     Closed(EndV1),
     Clean(Uuid),
     Queued {
@@ -131,6 +135,10 @@ impl From<&Event> for EventV1 {
                 grant: grant.into(),
                 reason: reason.as_str().to_owned(),
             },
+            Event::EndCalledOff { grant, expiry } => Self::EndCalledOff {
+                grant: grant.as_uuid(),
+                expiry: *expiry,
+            },
             Event::Closed(end) => Self::Closed(end.into()),
             Event::Clean(grant) => Self::Clean(grant.as_uuid()),
             Event::Queued { id, entry } => Self::Queued {
@@ -192,6 +200,10 @@ impl TryFrom<EventV1> for Event {
             EventV1::EndIntended { grant, reason } => Self::EndIntended {
                 grant: grant.try_into()?,
                 reason: end_reason(&reason)?,
+            },
+            EventV1::EndCalledOff { grant, expiry } => Self::EndCalledOff {
+                grant: GrantId::new(grant),
+                expiry,
             },
             EventV1::Closed(end) => Self::Closed(end.try_into()?),
             EventV1::Clean(grant) => Self::Clean(GrantId::new(grant)),

@@ -77,6 +77,21 @@ async fn a_closed_ledger_takes_nothing() {
     assert!(matches!(error, LedgerError::Closed), "{error}");
 }
 
+#[tokio::test]
+async fn a_note_keeps_its_place_among_the_appends() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    ledger.append_one(start_intended(1)).await.unwrap();
+    ledger.note(vec![end_intended(1)]);
+    ledger
+        .append_one(Event::Closed(end_report(1)))
+        .await
+        .unwrap();
+    ledger.note(vec![Event::Clean(grant(1).id)]);
+    drop(ledger);
+    assert_eq!(state_of(&open(dir.path())), State::default());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn appends_that_wait_together_share_commits_and_none_is_lost() {
     let faults = Faults::default();
