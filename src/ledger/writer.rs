@@ -3,7 +3,7 @@
 use super::error::LedgerError;
 use super::event::Event;
 use super::folder::Folder;
-use super::shared::{Health, Shared};
+use super::memory::{Health, Shared};
 use super::store::{self, Opened, Store};
 use crate::cut;
 use std::sync::Arc;

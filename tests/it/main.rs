@@ -4,4 +4,6 @@
 #[cfg(test)]
 mod config_errors;
 #[cfg(test)]
+mod ledger_open;
+#[cfg(test)]
 mod tidy;

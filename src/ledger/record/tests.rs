@@ -1,3 +1,5 @@
+//! Owns the proof that the form on disk is what it was, in both directions.
+
 use super::*;
 use crate::ledger::samples::{any_event, one_of_each};
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! A file that cannot be understood: it is named and left alone, and ends go on without it.
+//! Owns the proof that a file that cannot be understood is left alone, and that ends go on without it.
 
 use super::super::samples::{end_intended, grant, start_intended};
 use super::super::*;

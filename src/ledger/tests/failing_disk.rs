@@ -1,4 +1,4 @@
-//! A disk that cannot be written: starts are refused, ends go on, and all of it is written when the disk is back.
+//! Owns the proof that a disk that cannot be written stops starts only, and that nothing is lost when it is back.
 
 use super::super::samples::{any_event, end_intended, grant, start_intended};
 use super::super::*;

@@ -1,3 +1,5 @@
+//! Owns the proof that what was appended is kept.
+
 mod damage;
 mod failing_disk;
 
@@ -201,22 +203,4 @@ async fn space_that_history_took_is_given_back() {
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-#[tokio::test]
-async fn fifty_thousand_live_rows_are_read_back() {
-    const GRANTS: u32 = 50_000;
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = open(dir.path());
-    let all: Vec<_> = (0..GRANTS).map(|n| start_intended(n.into())).collect();
-    for part in all.chunks(5_000) {
-        ledger.append(part.to_vec()).await.unwrap();
-    }
-    drop(ledger);
-    let begun = Instant::now();
-    let ledger = open(dir.path());
-    let took = begun.elapsed();
-    assert_eq!(ledger.read(|state| state.grants.len()), GRANTS as usize);
-    // Not asserted: a debug build on a busy machine says nothing about the limit of 1 s.
-    println!("opened {GRANTS} rows in {} ms", took.as_millis());
 }
