@@ -14,5 +14,6 @@ mod grant_lifecycle;
 mod pg_connect;
 #[cfg(test)]
 mod pg_session;
+mod ledger_open;
 #[cfg(test)]
 mod tidy;
