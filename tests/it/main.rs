@@ -11,9 +11,10 @@ mod expiry_offline;
 #[cfg(test)]
 mod grant_lifecycle;
 #[cfg(test)]
+mod ledger_open;
+#[cfg(test)]
 mod pg_connect;
 #[cfg(test)]
 mod pg_session;
-mod ledger_open;
 #[cfg(test)]
 mod tidy;
