@@ -14,18 +14,16 @@ pub mod policy;
 
 pub mod ledger;
 
-pub mod targets;
-
 pub mod pg;
-
 pub mod secrets;
+pub mod targets;
 
 pub mod control;
 
+pub mod executor;
+
 pub mod config;
 pub mod lifecycle;
-pub mod retry;
-
-pub mod executor;
 pub mod operator;
+pub mod retry;
 pub mod telemetry;

@@ -57,7 +57,7 @@ impl Executor {
                 .map(|(id, entry)| (*id, entry.clone()))
                 .collect()
         });
-        self.parts.metrics.outbox(waiting.len());
+        self.parts.metrics.set_outbox(waiting.len());
         if waiting.is_empty() {
             return Ok(0);
         }

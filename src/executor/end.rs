@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How an end stands.
@@ -234,11 +235,10 @@ impl Executor {
     }
 
     async fn finish_end(&self, warrant: &EndWarrant, report: &EndReport) {
-        let late = self.now().duration_since(warrant.grant.expiry);
-        if warrant.reason == EndReason::Expired {
-            self.parts.metrics.end_delay(late);
-        }
-        self.parts.metrics.grant_ended(report.reason);
+        let late = report.ended_at.duration_since(warrant.grant.expiry);
+        let late = (report.reason == EndReason::Expired)
+            .then(|| Duration::try_from(late).unwrap_or_default());
+        self.parts.metrics.ended(report.reason, late);
         tracing::info!(
             grant.id = %report.grant,
             end.reason = report.reason.as_str(),
@@ -257,7 +257,6 @@ impl Executor {
 
     fn log_failed_end(&self, warrant: &EndWarrant, error: &TargetError) {
         let source: &dyn std::error::Error = error;
-        self.parts.metrics.end_failed(error.class());
         tracing::error!(
             grant.id = %warrant.grant.id,
             error.class = %error.class(),

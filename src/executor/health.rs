@@ -27,7 +27,7 @@ impl Executor {
                     .heartbeat(session.id, &self.heartbeat())
                     .await
                 {
-                    Ok(header) => self.note_header(&header, true),
+                    Ok(header) => self.note_header(&header),
                     Err(error) => {
                         tracing::debug!(
                             error = &error as &dyn std::error::Error,

@@ -51,7 +51,7 @@ impl Executor {
             integrations_revision: channel.integrations_revision,
         };
         let Leased { header, tasks } = self.parts.control.lease(session.id, &ask).await?;
-        self.note_header(&header, true);
+        self.note_header(&header);
         if header.grants_revision != channel.grants_revision
             || header.integrations_revision != channel.integrations_revision
         {
@@ -90,7 +90,7 @@ impl Executor {
             host: options.host.clone(),
         };
         let session = self.parts.control.open_session(&hello).await?;
-        self.note_header(&session.header, true);
+        self.note_header(&session.header);
         tracing::info!(session.id = %session.id, "registered with the control plane");
         self.shared.session.send_replace(Some(session.clone()));
         Ok(session)

@@ -158,7 +158,7 @@ impl Executor {
             .remove(&integration.id);
     }
 
-    fn open_grants(&self, integration: &Integration) -> usize {
+    pub(super) fn open_grants(&self, integration: &Integration) -> usize {
         self.parts.ledger.read(|state| {
             state
                 .grants

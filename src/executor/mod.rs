@@ -32,7 +32,8 @@ use crate::domain::{
 use crate::ledger::{Event, GrantPhase, Ledger, OutboxEntry};
 use crate::policy::{EndWarrant, Guardrails, WarrantSource};
 use crate::targets::{Registry, Target, TargetError};
-use crate::telemetry::Metrics;
+use crate::telemetry::Health;
+use crate::telemetry::metrics::Metrics;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
@@ -41,6 +42,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// How often [`Executor::wait_for_ends`] looks.
+const ENDS_LOOK: Duration = Duration::from_millis(50);
 
 /// How the executor works; filled by `agent`.
 #[derive(Debug, Clone)]
@@ -59,6 +63,8 @@ pub struct Options {
     pub sweep_every: Duration,
     /// How often what no live record backs is looked for.
     pub mend_every: Duration,
+    /// How often what ended grants left behind is looked at.
+    pub clean_up_every: Duration,
     /// The local rules, without what changes while running.
     pub guardrails: Guardrails,
 }
@@ -84,6 +90,8 @@ pub struct Parts {
     pub synchroniser: Arc<dyn Synchroniser>,
     /// Numbers for operators.
     pub metrics: Arc<Metrics>,
+    /// Whether this process is ready.
+    pub health: Arc<Health>,
 }
 
 /// Runs tasks and ends access. Cheap to clone.
@@ -119,7 +127,6 @@ struct Channel {
     skew: SignedDuration,
     grants_revision: u64,
     integrations_revision: u64,
-    last_round_trip: Option<Duration>,
 }
 
 /// What an operator sees of one grant.
@@ -245,11 +252,24 @@ impl Executor {
         })
     }
 
-    /// Returns how long ago a round trip to the control plane was completed.
-    #[must_use]
-    pub fn last_round_trip(&self) -> Option<Duration> {
-        let at = self.channel().last_round_trip?;
-        Some(self.parts.clock.since_boot().saturating_sub(at))
+    /// Waits until no grant is open any more, at most for `patience`; returns how many are left.
+    pub async fn wait_for_ends(&self, patience: Duration) -> usize {
+        let open = || {
+            self.grants()
+                .iter()
+                .filter(|line| line.phase != "closed")
+                .count()
+        };
+        let waiting = async {
+            while open() > 0 {
+                tokio::time::sleep(ENDS_LOOK).await;
+            }
+        };
+        // What is left when patience ends is counted below.
+        tokio::time::timeout(patience, waiting)
+            .await
+            .unwrap_or_default();
+        open()
     }
 
     /// Brings the ledger in line with each target and ends what is overdue, before any start.
@@ -273,16 +293,14 @@ impl Executor {
     }
 
     /// Takes in what comes with every answer.
-    fn note_header(&self, header: &Header, timely: bool) {
-        let mut channel = self
-            .shared
+    fn note_header(&self, header: &Header) {
+        self.parts.health.round_trip();
+        let skew = self.now().duration_since(header.server_time);
+        self.shared
             .channel
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        channel.last_round_trip = Some(self.parts.clock.since_boot());
-        if timely {
-            channel.skew = self.parts.clock.now().duration_since(header.server_time);
-        }
+            .unwrap_or_else(PoisonError::into_inner)
+            .skew = skew;
     }
 
     fn session(&self) -> Option<SessionId> {
@@ -314,7 +332,7 @@ impl Executor {
     /// Journals what happened. A disk that refuses must not stop an end: memory goes on, the failure is logged and counted.
     async fn journal(&self, events: Vec<Event>) {
         if let Err(error) = self.parts.ledger.append(events).await {
-            self.parts.metrics.ledger_error();
+            self.parts.metrics.ledger_failed();
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "the ledger could not be written"

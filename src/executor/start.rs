@@ -196,7 +196,7 @@ impl Executor {
             attempt: lease.task.attempt,
         };
         self.parts.ledger.append_one(intent).await.map(drop).map_err(|error| {
-            self.parts.metrics.ledger_error();
+            self.parts.metrics.ledger_failed();
             let source: &dyn std::error::Error = &error;
             tracing::error!(grant.id = %grant.id, error = source, "a start was refused: its intent cannot be recorded");
             Failure {

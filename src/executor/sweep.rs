@@ -4,7 +4,7 @@ use super::Executor;
 use super::task::log_failure;
 use crate::control::IntegrationStatus;
 use crate::domain::{EndReason, ErrorClass, GrantId, Integration};
-use crate::ledger::{Event, GrantPhase, OutboxEntry};
+use crate::ledger::{Event, GrantPhase, GrantRecord, OutboxEntry};
 use crate::policy::{EndWarrant, WarrantSource};
 use crate::targets::{CleanedUp, RecordedGrant, Target, TargetError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,20 +16,50 @@ const OTHERS_GRACE: jiff::SignedDuration = jiff::SignedDuration::from_secs(3);
 /// Longest time one integration may hold up the sweep of the others.
 const SWEEP_LIMIT: Duration = Duration::from_secs(60);
 
+/// What one sweep does besides reading the records.
+#[derive(Debug, Clone, Copy)]
+struct Sweep {
+    mend: bool,
+    clean: bool,
+}
+
+/// Something that is done every so often, and at the first look.
+#[derive(Debug)]
+struct Due {
+    every: Duration,
+    last: Option<Duration>,
+}
+
+impl Due {
+    fn every(every: Duration) -> Self {
+        Self { every, last: None }
+    }
+
+    fn is_due(&mut self, since_boot: Duration) -> bool {
+        let due = self
+            .last
+            .is_none_or(|last| since_boot.saturating_sub(last) >= self.every);
+        if due {
+            self.last = Some(since_boot);
+        }
+        due
+    }
+}
+
 impl Executor {
     /// Sweeps every integration again and again until `stop`.
     pub(super) async fn sweep_targets(&self, stop: &CancellationToken) {
-        let mut mended_at: Option<Duration> = None;
+        let mut mending = Due::every(self.shared.options.mend_every);
+        let mut cleaning = Due::every(self.shared.options.clean_up_every);
         loop {
             let since_boot = self.parts.clock.since_boot();
-            let mend = mended_at
-                .is_none_or(|at| since_boot.saturating_sub(at) >= self.shared.options.mend_every);
-            if mend {
-                mended_at = Some(since_boot);
-            }
+            let sweep = Sweep {
+                mend: mending.is_due(since_boot),
+                clean: cleaning.is_due(since_boot),
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.sweep_once(mend) => {}
+                () = self.sweep_once(sweep) => {}
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -50,21 +80,19 @@ impl Executor {
         futures_util::future::join_all(reading).await;
     }
 
-    async fn sweep_once(&self, mend: bool) {
+    async fn sweep_once(&self, sweep: Sweep) {
         let integrations = self.integrations();
         let sweeping = integrations.iter().map(|integration| async move {
-            let sweep = self.sweep_integration(integration, mend);
-            if tokio::time::timeout(SWEEP_LIMIT, sweep).await.is_err() {
+            let sweeping = self.sweep_integration(integration, sweep);
+            if tokio::time::timeout(SWEEP_LIMIT, sweeping).await.is_err() {
                 tracing::warn!(integration.id = %integration.id, "the sweep of `{}` took too long", integration.name);
             }
         });
         futures_util::future::join_all(sweeping).await;
-        self.parts
-            .metrics
-            .sweep_done(self.oldest_overdue(), self.now());
+        self.show_numbers();
     }
 
-    async fn sweep_integration(&self, integration: &Integration, mend: bool) {
+    async fn sweep_integration(&self, integration: &Integration, sweep: Sweep) {
         let target = match self.target(integration) {
             Ok(target) => target,
             Err(error) => {
@@ -75,12 +103,11 @@ impl Executor {
         if !self.learn_record(integration, target.as_ref()).await {
             return;
         }
-        let (open, unclean) = self.counts(integration);
-        target.hold(open > 0).await;
-        if unclean > 0 || mend {
+        target.hold(self.open_grants(integration) > 0).await;
+        if sweep.clean {
             self.take_clean_up(target.clean_up().await).await;
         }
-        if mend {
+        if sweep.mend {
             self.mend(integration, target.as_ref()).await;
         }
     }
@@ -223,8 +250,8 @@ impl Executor {
     async fn mend(&self, integration: &Integration, target: &dyn Target) {
         match target.mend().await {
             Ok(mended) => {
+                self.parts.metrics.mended(mended.len());
                 for mended in mended {
-                    self.parts.metrics.mended();
                     tracing::warn!(integration.id = %integration.id, "mended in `{}`: {}", integration.name, mended.note);
                 }
             }
@@ -263,16 +290,31 @@ impl Executor {
             || self.running(|running| running.values().any(|task| task.grant == Some(grant)))
     }
 
-    fn counts(&self, integration: &Integration) -> (usize, usize) {
-        self.parts.ledger.read(|state| {
-            let here = state
-                .grants
-                .values()
-                .filter(|record| record.grant.integration == integration.id);
-            let (closed, open): (Vec<_>, Vec<_>) =
-                here.partition(|record| matches!(record.phase, GrantPhase::Closed(_)));
-            (open.len(), closed.len())
-        })
+    fn show_numbers(&self) {
+        let now = self.now();
+        let (live, leftover, overdue, frozen) = self.parts.ledger.read(|state| {
+            let records = state.grants.values();
+            let closed = |record: &GrantRecord| matches!(record.phase, GrantPhase::Closed(_));
+            let live = records
+                .clone()
+                .filter(|record| record.phase == GrantPhase::Live)
+                .count();
+            let leftover = records.clone().filter(|record| closed(record)).count();
+            let overdue = records
+                .filter(|record| !closed(record) && record.grant.is_over(now))
+                .count();
+            (live, leftover, overdue, state.frozen)
+        });
+        let oldest = self
+            .oldest_overdue()
+            .map(|expiry| now.duration_since(expiry));
+        let oldest = oldest
+            .and_then(|late| Duration::try_from(late).ok())
+            .unwrap_or_default();
+        self.parts.metrics.set_grants(live, leftover);
+        self.parts.metrics.set_overdue(overdue, oldest);
+        self.parts.metrics.set_frozen(frozen);
+        self.parts.health.ledger(self.parts.ledger.is_healthy());
     }
 
     pub(super) fn oldest_overdue(&self) -> Option<jiff::Timestamp> {

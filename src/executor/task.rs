@@ -6,10 +6,11 @@ use super::{Executor, OutboxEntry};
 use crate::control::{HeldLease, IntegrationHealth, IntegrationStatus, Renewal};
 use crate::domain::{
     CredentialChange, EndReason, ErrorClass, Failure, Grant, IntegrationId, Lease, Order,
-    StartReport, TaskId, TaskOutcome,
+    StartReport, TaskId, TaskKind, TaskOutcome,
 };
 use crate::ledger::{Event, GrantPhase};
 use crate::policy::{EndWarrant, WarrantSource};
+use crate::telemetry::metrics::TaskResult;
 use jiff::Timestamp;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -262,7 +263,7 @@ impl Executor {
 
     async fn finish(&self, lease: &Lease, outcome: TaskOutcome) {
         let task = &lease.task;
-        self.parts.metrics.task_done(task.order.kind(), &outcome);
+        self.count(task.order.kind(), &outcome);
         if let TaskOutcome::Failed(failure) = &outcome {
             tracing::warn!(
                 task.id = %task.id,
@@ -298,9 +299,24 @@ impl Executor {
         self.journal_and_report(events, vec![entry]).await;
     }
 
+    fn count(&self, kind: TaskKind, outcome: &TaskOutcome) {
+        let metrics = &self.parts.metrics;
+        match outcome {
+            TaskOutcome::Succeeded { .. } => metrics.task_ended(kind, TaskResult::Succeeded),
+            TaskOutcome::Closed { .. } => metrics.task_ended(kind, TaskResult::Closed),
+            TaskOutcome::Failed(failure) => {
+                metrics.task_ended(kind, TaskResult::Failed);
+                metrics.task_failed(kind, failure.class);
+            }
+        }
+    }
+
     /// Hands a task back; when that fails, the lease runs out by itself.
     async fn hand_back(&self, held: &HeldLease) {
         let task = &held.lease.task;
+        self.parts
+            .metrics
+            .task_ended(task.order.kind(), TaskResult::Released);
         let session = self.session().unwrap_or(held.session);
         if let Err(error) = self
             .parts
@@ -347,7 +363,7 @@ impl Executor {
             };
             match renewed {
                 Ok(renewed) => {
-                    self.note_header(&renewed.header, true);
+                    self.note_header(&renewed.header);
                     deadline.send_replace(renewed.deadline);
                     if renewed.cancel {
                         cancel.cancel();

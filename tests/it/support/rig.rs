@@ -11,7 +11,8 @@ use apono_connector::ledger::{Faults, Ledger, LedgerOptions};
 use apono_connector::policy::Guardrails;
 use apono_connector::targets::Registry;
 use apono_connector::targets::fake::FakeSystem;
-use apono_connector::telemetry::Metrics;
+use apono_connector::telemetry::Health;
+use apono_connector::telemetry::metrics::Metrics;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,6 +199,7 @@ fn executor(
             registry: Arc::new(Registry::default().with("fake", Box::new(system.clone()))),
             synchroniser: Arc::new(NoInventory),
             metrics: Arc::new(Metrics::new()),
+            health: Arc::new(Health::new(Arc::clone(clock))),
         },
         Options {
             instance: uuid::Uuid::now_v7(),
@@ -207,6 +209,7 @@ fn executor(
             starts_per_integration: 4,
             sweep_every: Duration::from_millis(100),
             mend_every: Duration::from_millis(500),
+            clean_up_every: Duration::from_millis(100),
             guardrails: Guardrails::default(),
         },
     )
