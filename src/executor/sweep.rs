@@ -9,6 +9,7 @@ use crate::policy::{EndWarrant, WarrantSource};
 use crate::targets::{CleanedUp, RecordedGrant, Target, TargetError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long an end seen in a target's record may be open before this instance takes it up: another one may be at it.
@@ -27,7 +28,7 @@ struct Sweep {
 #[derive(Debug)]
 struct Due {
     every: Duration,
-    last: Option<Duration>,
+    last: Option<Instant>,
 }
 
 impl Due {
@@ -35,12 +36,10 @@ impl Due {
         Self { every, last: None }
     }
 
-    fn is_due(&mut self, since_boot: Duration) -> bool {
-        let due = self
-            .last
-            .is_none_or(|last| since_boot.saturating_sub(last) >= self.every);
+    fn is_due(&mut self) -> bool {
+        let due = self.last.is_none_or(|last| last.elapsed() >= self.every);
         if due {
-            self.last = Some(since_boot);
+            self.last = Some(Instant::now());
         }
         due
     }
@@ -52,10 +51,9 @@ impl Executor {
         let mut mending = Due::every(self.shared.options.mend_every);
         let mut cleaning = Due::every(self.shared.options.clean_up_every);
         loop {
-            let since_boot = self.parts.clock.since_boot();
             let sweep = Sweep {
-                mend: mending.is_due(since_boot),
-                clean: cleaning.is_due(since_boot),
+                mend: mending.is_due(),
+                clean: cleaning.is_due(),
             };
             tokio::select! {
                 () = stop.cancelled() => return,
