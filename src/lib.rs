@@ -21,6 +21,7 @@ pub mod targets;
 pub mod control;
 
 pub mod executor;
+pub mod inventory;
 
 pub mod config;
 pub mod lifecycle;

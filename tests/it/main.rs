@@ -17,4 +17,6 @@ mod pg_connect;
 #[cfg(test)]
 mod pg_session;
 #[cfg(test)]
+mod postgres_inventory;
+#[cfg(test)]
 mod tidy;
