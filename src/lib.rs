@@ -15,3 +15,6 @@ pub mod ledger;
 pub mod targets;
 
 pub mod control;
+
+#[cfg(feature = "reference-plane")]
+pub mod reference_plane;
