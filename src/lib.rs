@@ -28,3 +28,5 @@ pub mod lifecycle;
 pub mod operator;
 pub mod retry;
 pub mod telemetry;
+#[cfg(feature = "reference-plane")]
+pub mod reference_plane;
