@@ -14,4 +14,6 @@ pub mod ledger;
 
 pub mod targets;
 
+pub mod pg;
+
 pub mod control;
