@@ -1,6 +1,7 @@
 //! Owns the contract of the systems in which access is made and taken away. Never knows the control plane, the ledger or the executor.
 
 mod error;
+pub mod postgres;
 
 pub use error::TargetError;
 

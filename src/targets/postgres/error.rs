@@ -8,24 +8,20 @@ use std::error::Error;
 /// A failed intention.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
-    #[error("the server could not be reached or refused us: {what}")]
-    Connect {
-        what: String,
-        #[source]
-        source: PgError,
-    },
+    #[error(transparent)]
+    Pg(#[from] PgError),
     #[error("`{host}` answers as a read-only replica, the primary was expected")]
     Replica { host: String },
-    #[error("failed to {doing}")]
-    Sql {
-        doing: String,
-        #[source]
-        source: PgError,
-    },
     #[error("the answer to `{doing}` has an unexpected shape")]
     Answer { doing: &'static str },
     #[error("the database credential could not be read")]
     Credential(#[source] Box<dyn Error + Send + Sync>),
+    #[error("`ssl_root_ca` `{path}` cannot be read")]
+    RootCa {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the system's random source failed")]
     Random(#[source] getrandom::Error),
     #[error("the password verifier made here is malformed, nothing was sent")]
@@ -46,11 +42,6 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    pub(super) fn sql(doing: impl Into<String>) -> impl FnOnce(PgError) -> Self {
-        let doing = doing.into();
-        move |source| Self::Sql { doing, source }
-    }
-
     pub(super) fn refused(
         class: ErrorClass,
         reason: &'static str,
@@ -90,8 +81,9 @@ impl Trouble {
     /// The SQLSTATE of the server's answer, where there was one.
     pub(super) fn sqlstate(&self) -> Option<&str> {
         match self {
-            Self::Sql { source, .. } | Self::Connect { source, .. } => source.sqlstate(),
-            Self::Replica { .. }
+            Self::Pg(source) => source.sqlstate(),
+            Self::RootCa { .. }
+            | Self::Replica { .. }
             | Self::Answer { .. }
             | Self::Credential(_)
             | Self::Random(_)
@@ -105,8 +97,8 @@ impl Trouble {
 
     pub(super) fn class(&self) -> ErrorClass {
         match self {
-            Self::Sql { source, .. } | Self::Connect { source, .. } => source.class(),
-            Self::Replica { .. } | Self::Credential(_) => ErrorClass::NeedsOperator,
+            Self::Pg(source) => source.class(),
+            Self::Replica { .. } | Self::Credential(_) | Self::RootCa { .. } => ErrorClass::NeedsOperator,
             Self::Random(_) | Self::Busy => ErrorClass::Transient,
             Self::Answer { .. } | Self::Verifier | Self::Recipient { .. } | Self::Seal(_) => {
                 ErrorClass::Bug
@@ -122,22 +114,29 @@ impl Trouble {
 
     fn reason(&self) -> &'static str {
         match self {
-            Self::Sql { .. } => match self.sqlstate() {
+            Self::Pg(source) => match source.sqlstate() {
                 Some("22012") => "lease_over",
                 Some("25006" | "0A000") => "read_only_server",
                 Some("42501") => "right_missing",
                 Some("53200" | "53300") => "server_full",
                 Some("55P03" | "40P01" | "XX000") => "busy_object",
                 Some("57014") => "statement_timeout",
-                _ => "database_error",
-            },
-            Self::Connect { .. } => match self.sqlstate() {
                 Some("3D000") => "no_such_database",
                 Some("28P01" | "28000") => "login_refused",
-                Some("53300") => "server_full",
-                Some("42501") => "right_missing",
-                _ => "no_connection",
+                Some(_) => "database_error",
+                None => match source {
+                    PgError::Unreachable { .. } => "unreachable",
+                    PgError::Tls { .. } => "tls_failed",
+                    PgError::RefusedMethod { .. } => "password_method_refused",
+                    PgError::Timeout { .. } => "timeout",
+                    PgError::Closed { .. } => "connection_lost",
+                    PgError::Login { .. }
+                    | PgError::Handshake { .. }
+                    | PgError::Statement { .. }
+                    | PgError::Mismatch { .. } => "database_error",
+                },
             },
+            Self::RootCa { .. } => "root_ca_unreadable",
             Self::Replica { .. } => "read_only_server",
             Self::Answer { .. } => "unexpected_answer",
             Self::Credential(_) => "credential_unreadable",
@@ -163,9 +162,9 @@ impl Trouble {
             Self::Recipient { .. } => {
                 Some("give an age public key (`age1…`) or an `ssh-ed25519` public key".to_owned())
             }
-            Self::Connect { .. }
-            | Self::Sql { .. }
-            | Self::Answer { .. }
+            Self::Pg(source) => source.hint(),
+            Self::RootCa { .. } => Some("give the path of a readable PEM file".to_owned()),
+            Self::Answer { .. }
             | Self::Random(_)
             | Self::Verifier
             | Self::Seal(_)
@@ -176,12 +175,7 @@ impl Trouble {
 
 impl From<Trouble> for TargetError {
     fn from(trouble: Trouble) -> Self {
-        let class = match trouble.sqlstate() {
-            // Nothing else in our messages divides: this is the fence. The lease is over, trying again cannot help.
-            Some("22012") => ErrorClass::Bug,
-            Some("42501") => ErrorClass::NeedsOperator,
-            _ => trouble.class(),
-        };
+        let class = trouble.class();
         let mut error = Self::new(class, trouble.reason(), trouble.to_string());
         if let Some(hint) = trouble.hint() {
             error = error.hint(hint);

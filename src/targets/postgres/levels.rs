@@ -3,7 +3,7 @@
 use crate::domain::{Permission, ResourceKind};
 
 /// The first server version (as `server_version_num`) that knows `MAINTAIN`.
-const MAINTAIN_SINCE: i32 = 170_000;
+const MAINTAIN_SINCE: u32 = 170_000;
 
 /// What one level on one kind of resource means: privileges by the class of object they are given on.
 ///
@@ -48,7 +48,7 @@ const NOTHING: Level = Level {
 };
 
 /// Returns the privileges of a level; nothing for a pair that does not exist and for `MEMBER`, which is a membership.
-pub(super) fn level(kind: ResourceKind, permission: Permission, server_version: i32) -> Level {
+pub(super) fn level(kind: ResourceKind, permission: Permission, server_version: u32) -> Level {
     let admin_table = if server_version >= MAINTAIN_SINCE {
         ADMIN_17
     } else {

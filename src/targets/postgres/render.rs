@@ -11,18 +11,20 @@ use std::fmt::Write;
 /// Sessions a person may have at once, so that she cannot take every connection of the server.
 const CONNECTION_LIMIT: u32 = 10;
 /// The first server version (as `server_version_num`) whose memberships carry their own options.
-const MEMBERSHIP_OPTIONS_SINCE: i32 = 160_000;
+const MEMBERSHIP_OPTIONS_SINCE: u32 = 160_000;
 /// How long a transaction of ours waits for another of ours, in the server's words.
 const OWN_LOCK_TIMEOUT: &str = "2s";
 /// How long an end waits for a lock the person herself may hold before her sessions are ended once more.
 const USER_LOCK_TIMEOUT: &str = "200ms";
 
-pub(super) fn id(name: &str) -> Ident {
-    Ident::new(name)
+/// A quoted name. One the server could not keep becomes the empty name, which fails the whole message before any of it runs.
+pub(super) fn id(name: &str) -> String {
+    Ident::new(name).map_or_else(|_| "\"\"".to_owned(), |name| name.to_string())
 }
 
-pub(super) fn lit(text: &str) -> Literal {
-    Literal::new(text)
+/// A quoted text. One with a NUL becomes something the server cannot parse, which fails the whole message before any of it runs.
+pub(super) fn lit(text: &str) -> String {
+    Literal::new(text).map_or_else(|_| "(NUL in text)".to_owned(), |text| text.to_string())
 }
 
 /// A moment as a literal; the `Z` makes it independent of the session's settings.
@@ -48,7 +50,7 @@ pub(super) fn texts<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// `GRANT role TO member`; nobody can `SET ROLE` to it where the server can forbid that.
-pub(super) fn membership(role: &str, member: &str, server_version: i32) -> String {
+pub(super) fn membership(role: &str, member: &str, server_version: u32) -> String {
     let options = if server_version >= MEMBERSHIP_OPTIONS_SINCE {
         " WITH INHERIT TRUE, SET FALSE"
     } else {
@@ -58,7 +60,7 @@ pub(super) fn membership(role: &str, member: &str, server_version: i32) -> Strin
 }
 
 /// Membership of ourselves, to be rolled back: enough right to end sessions and to visit what a login owns.
-pub(super) fn self_membership(role: &str, server_version: i32) -> String {
+pub(super) fn self_membership(role: &str, server_version: u32) -> String {
     let options = if server_version >= MEMBERSHIP_OPTIONS_SINCE {
         " WITH INHERIT TRUE, SET FALSE"
     } else {
@@ -93,7 +95,7 @@ pub(super) struct StartFacts<'a> {
     /// Memberships of the login that no live grant backs.
     pub(super) strays: &'a [String],
     pub(super) deadline: Timestamp,
-    pub(super) server_version: i32,
+    pub(super) server_version: u32,
 }
 
 /// The start: one message, one transaction. The first row it returns is the start's time.
@@ -149,7 +151,7 @@ pub(super) fn start(facts: &StartFacts<'_>) -> Secret {
         lit(login)
     );
     sql += &format!(
-        "SELECT {} FROM apono.\"grant\" WHERE id = {};\n",
+        "SELECT 'started', {} FROM apono.\"grant\" WHERE id = {};\n",
         utc("started_at"),
         uuid(start.grant.id)
     );
@@ -283,7 +285,7 @@ pub(super) fn move_expiry(grant: GrantId, expiry: Timestamp, login: &str) -> Str
         "(SELECT pg_catalog.count(*) FROM moved) = 1",
     );
     sql += &format!(
-        "SELECT {} FROM apono.\"grant\" WHERE login = {} AND ended_at IS NULL;\n",
+        "SELECT 'latest', {} FROM apono.\"grant\" WHERE login = {} AND ended_at IS NULL;\n",
         utc("pg_catalog.max(expiry)"),
         lit(login)
     );
@@ -305,7 +307,7 @@ pub(super) fn move_expiry_commit(login: &str, valid_until: &str, expiry: Timesta
 /// Takes the lock of one login.
 pub(super) fn lock_login(login: &str) -> String {
     format!(
-        "SELECT name FROM apono.login WHERE name = {} FOR UPDATE;\n",
+        "SELECT 'locked', name FROM apono.login WHERE name = {} FOR UPDATE;\n",
         lit(login)
     )
 }
@@ -327,7 +329,7 @@ pub(super) fn door_read(facts: &DoorFacts<'_>) -> String {
     let grant = uuid(facts.grant.id);
     let mut sql = begin(OWN_LOCK_TIMEOUT);
     sql += &format!(
-        "SELECT name FROM apono.login WHERE name IN (SELECT login FROM apono.\"grant\" WHERE id = {grant})\n\
+        "SELECT 'locked', name FROM apono.login WHERE name IN (SELECT login FROM apono.\"grant\" WHERE id = {grant})\n\
          OR (connector = {} AND principal = {}) ORDER BY name FOR UPDATE;\n",
         lit(facts.home.connector.as_str()),
         lit(facts.grant.principal.as_str())
@@ -340,7 +342,7 @@ pub(super) fn door_read(facts: &DoorFacts<'_>) -> String {
         lit(facts.reason.as_str())
     );
     sql += &format!(
-        "SELECT g.connector, g.login, g.access_role, {expiry}, (g.expiry > pg_catalog.clock_timestamp())::text,\n\
+        "SELECT 'grant', g.connector, g.login, g.access_role, {expiry}, (g.expiry > pg_catalog.clock_timestamp())::text,\n\
          {ended}, g.reason,\n\
          (SELECT pg_catalog.count(*) FROM apono.\"grant\" o WHERE o.login = g.login AND o.access_role = g.access_role\n\
           AND o.id <> g.id AND o.ended_at IS NULL)::text,\n\
@@ -375,14 +377,14 @@ pub(super) fn door_close(
     }
     sql += &format!(
         "UPDATE apono.login SET version = version + 1 WHERE name = {};\n\
-         SELECT {}, reason FROM apono.\"grant\" WHERE id = {};\nCOMMIT;\n",
+         SELECT 'ended', {}, reason FROM apono.\"grant\" WHERE id = {};\nCOMMIT;\n",
         lit(login),
         utc("ended_at"),
         uuid(grant)
     );
     if let Some(access_role) = revoked {
         sql += &format!(
-            "SELECT pg_catalog.count(*) FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid\n\
+            "SELECT 'left', pg_catalog.count(*) FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid\n\
              JOIN pg_catalog.pg_roles l ON l.oid = m.member WHERE r.rolname = {} AND l.rolname = {};\n",
             lit(access_role),
             lit(login)
@@ -394,7 +396,7 @@ pub(super) fn door_close(
 /// The first half of blocking a login. Result sets: locked logins, then live grants, latest expiry, whether the role exists.
 pub(super) fn block_read(login: &str) -> String {
     format!(
-        "{}{}SELECT (SELECT pg_catalog.count(*) FROM apono.\"grant\" WHERE login = {l} AND ended_at IS NULL)::text,\n\
+        "{}{}SELECT 'live', (SELECT pg_catalog.count(*) FROM apono.\"grant\" WHERE login = {l} AND ended_at IS NULL)::text,\n\
          (SELECT {} FROM apono.\"grant\" WHERE login = {l} AND ended_at IS NULL),\n\
          (SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles WHERE rolname = {l})::text;\n",
         begin(USER_LOCK_TIMEOUT),

@@ -1,6 +1,7 @@
 //! Owns the settings of a `postgresql` integration. Never connects.
 
 use crate::domain::{ConnectorId, Integration, IntegrationId, InvalidValue, SettingsDigest, shown};
+use crate::pg::SslMode;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,42 +24,6 @@ pub const SETTINGS: [&str; 7] = [
     "admin_role",
     "clean_up_delay_s",
 ];
-
-/// How the connection is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tls {
-    /// Not at all.
-    Disable,
-    /// Encrypted; the server is not proven.
-    Require,
-    /// Encrypted; certificate and host name are checked.
-    VerifyFull,
-}
-
-impl Tls {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Disable => "disable",
-            Self::Require => "require",
-            Self::VerifyFull => "verify-full",
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, InvalidValue> {
-        [Self::Disable, Self::Require, Self::VerifyFull]
-            .into_iter()
-            .find(|mode| mode.as_str() == text)
-            .ok_or_else(|| {
-                InvalidValue::new(
-                    "`settings.sslmode`",
-                    format!(
-                        "is `{}`, must be one of `disable`, `require`, `verify-full`",
-                        shown(text)
-                    ),
-                )
-            })
-    }
-}
 
 /// Where our own record is, and whose it is. Two homes never share a login or an access role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +56,7 @@ pub(super) struct Settings {
     pub(super) digest: SettingsDigest,
     pub(super) host: String,
     pub(super) port: u16,
-    pub(super) tls: Tls,
+    pub(super) tls: SslMode,
     pub(super) root_ca: Option<PathBuf>,
     pub(super) admin_role: Option<String>,
     pub(super) clean_up_delay: Duration,
@@ -114,8 +79,7 @@ impl Settings {
         if database.is_none() {
             reader.missing("dbname", "the home database, which holds our record");
         }
-        let tls = reader.value("sslmode").map(|text| Tls::parse(text));
-        let tls = reader.keep(tls.unwrap_or(Ok(Tls::VerifyFull)));
+        let tls = reader.tls();
         let root_ca = reader.root_ca();
         let admin_role = reader.name("admin_role");
         let delay = reader.number(
@@ -160,10 +124,6 @@ impl<'a> Reader<'a> {
         self.integration.settings.get(key).map(String::as_str)
     }
 
-    fn keep<T>(&mut self, result: Result<T, InvalidValue>) -> Option<T> {
-        result.map_err(|problem| self.problems.push(problem)).ok()
-    }
-
     fn wrong(&mut self, key: &str, value: &str, expected: &str) {
         self.problems.push(InvalidValue::new(
             format!("`settings.{key}`"),
@@ -188,6 +148,18 @@ impl<'a> Reader<'a> {
                 ));
             }
         }
+    }
+
+    fn tls(&mut self) -> Option<SslMode> {
+        let Some(text) = self.value("sslmode") else {
+            return Some(SslMode::VerifyFull);
+        };
+        SslMode::parse(text)
+            .map_err(|problem| {
+                self.problems
+                    .push(InvalidValue::new("`settings.sslmode`", problem.problem));
+            })
+            .ok()
     }
 
     fn host(&mut self) -> Option<String> {
@@ -266,7 +238,7 @@ mod tests {
     fn only_host_and_home_database_are_needed_and_the_rest_is_strict() {
         let settings = parse(&[("hostname", "db.example"), ("dbname", "app")]).unwrap();
         assert_eq!(settings.port, 5432);
-        assert_eq!(settings.tls, Tls::VerifyFull);
+        assert_eq!(settings.tls, SslMode::VerifyFull);
         assert_eq!(settings.clean_up_delay, Duration::from_secs(120));
         assert_eq!(settings.admin_role, None);
     }
