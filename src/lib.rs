@@ -16,4 +16,6 @@ pub mod targets;
 
 pub mod pg;
 
+pub mod secrets;
+
 pub mod control;

@@ -3,7 +3,7 @@
 use super::driver::{Shared, Warning, start};
 use super::error::of_call;
 use super::options::Limits;
-use super::{ConnectOptions, PgError, Place, Row, Server, connect};
+use super::{ConnectOptions, Ident, Literal, PgError, Place, Row, Server, connect};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +70,7 @@ impl Session {
             database: options.database.clone(),
             user: options.user.clone(),
         });
+        check_names(options, &place)?;
         let opened = Box::pin(Self::open(options, limits, Arc::clone(&place)));
         match tokio::time::timeout(CONNECT_LIMIT, opened).await {
             Ok(session) => session,
@@ -238,15 +239,10 @@ impl Session {
                 Ok((answer, self.shared.take_warnings()))
             }
             Err(error) => {
-                let error = match of_call(&self.place, note, error) {
-                    PgError::Closed { source, .. } => PgError::Closed {
-                        place: Arc::clone(&self.place),
-                        note,
-                        code: self.shared.last_words(),
-                        source,
-                    },
-                    other => other,
-                };
+                let mut error = of_call(&self.place, note, error);
+                if let PgError::Closed { code, .. } = &mut error {
+                    *code = self.shared.last_words();
+                }
                 tracing::debug!(note, elapsed_ms, database = %self.place.database, sqlstate = error.sqlstate(), "statement failed");
                 Err(error)
             }
@@ -292,6 +288,29 @@ impl Drop for CutOnDrop<'_> {
     }
 }
 
+/// The server cuts a longer name without a word, and so would let us in as, or into, something else.
+fn check_names(options: &ConnectOptions, place: &Arc<Place>) -> Result<(), PgError> {
+    let named = |what: &str, text: &str| {
+        Ident::new(text)
+            .map(|_| ())
+            .map_err(|problem| format!("{what}: {problem}"))
+    };
+    let whole = |what: &str, text: &str| {
+        Literal::new(text)
+            .map(|_| ())
+            .map_err(|problem| format!("{what}: {problem}"))
+    };
+    named("user", &options.user)
+        .and_then(|()| named("database", &options.database))
+        .and_then(|()| whole("password", options.password.expose()))
+        .and_then(|()| whole("application name", &options.application_name))
+        .map_err(|problem| PgError::Mismatch {
+            place: Arc::clone(place),
+            note: "connect",
+            source: problem.into(),
+        })
+}
+
 /// Makes the session independent of what was set for the role, the database or the server.
 fn set_up(limits: Limits) -> String {
     format!(
@@ -324,8 +343,8 @@ fn outcome(messages: Vec<SimpleQueryMessage>, warnings: Vec<Warning>) -> BatchOu
                     .collect(),
             ),
             SimpleQueryMessage::CommandComplete(count) => outcome.affected.push(count),
-            // Descriptions of columns.
-            _ => {}
+            // The enum is open; nothing else carries data.
+            SimpleQueryMessage::RowDescription(_) | _ => {}
         }
     }
     outcome

@@ -162,9 +162,9 @@ impl AuthWatch {
             let (next, after) = rest.split_at(1);
             self.head.extend_from_slice(next);
             rest = after;
-            match self.judge() {
-                Seen::Nothing => {}
-                found => return found,
+            let seen = self.judge();
+            if seen != Seen::Nothing {
+                return seen;
             }
         }
         Seen::Nothing

@@ -1,4 +1,9 @@
 //! Behaviour of the whole product.
 
-#[test]
-fn a() {}
+#[cfg(test)]
+mod support;
+
+#[cfg(test)]
+mod pg_connect;
+#[cfg(test)]
+mod pg_session;

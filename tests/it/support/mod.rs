@@ -1,0 +1,7 @@
+//! Owns what tests share.
+
+pub(crate) mod certificate;
+pub(crate) mod cluster;
+pub(crate) mod fake_server;
+pub(crate) mod logs;
+pub(crate) mod road;
