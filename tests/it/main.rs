@@ -7,3 +7,5 @@ mod support;
 mod pg_connect;
 #[cfg(test)]
 mod pg_session;
+#[cfg(test)]
+mod postgres_target;

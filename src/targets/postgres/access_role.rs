@@ -38,23 +38,25 @@ impl PostgresTarget {
             .await?;
         let mut granted = 0;
         match resource.database() {
-            None => self.lend(&home, access_role, resource.name()).await?,
+            None => {
+                self.lend(&home, access_role, resource.name()).await?;
+                self.pool.put(home);
+            }
             Some(database) => {
+                // Nobody holds one connection while waiting for another: that way all could wait for each other.
+                self.pool.put(home);
                 let scope = Scope {
                     access_role,
                     resource,
                     permission,
                     is_home: database == self.settings.home.database,
                 };
-                if scope.is_home {
-                    granted = self.fill(&home, database, scope).await?;
-                } else {
-                    let there = self.pool.get(For::Work, database).await?;
-                    granted = self.fill(&there, database, scope).await?;
-                    self.pool.put(there);
-                }
+                let there = self.pool.get(For::Work, database).await?;
+                granted = self.fill(&there, database, scope).await?;
+                self.pool.put(there);
             }
         }
+        let home = self.home(For::Work).await?;
         home.batch(
             "note that the access role is complete",
             &format!(

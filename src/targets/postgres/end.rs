@@ -5,7 +5,7 @@ use super::error::Trouble;
 use super::mark::{self, MarkedBy, RoleKind};
 use super::observe;
 use super::plan::candidates;
-use super::pool::{Conn, For};
+use super::pool::Conn;
 use super::render::{self, DoorFacts, access_role_name, id};
 use super::rows::{Line, Rows};
 use super::sessions::{self, Seen, Which};
@@ -180,35 +180,54 @@ impl PostgresTarget {
             self.note_closed(conn, warrant).await?;
             return Ok(sessions_ended("", NOBODY));
         };
-        let mut tries = 0;
-        let blocked = loop {
-            tries += 1;
-            match self.block_once(conn, &login).await {
-                Ok(blocked) => break blocked,
-                Err(error) if tries < TRIES && error.is_collision() => {
-                    // She holds a lock on her own role: her sessions go first, then we try again.
-                    conn.roll_back().await;
-                    sessions::end(conn, &login, Which::Present).await?;
-                    tokio::time::sleep(TRY_EVERY).await;
-                }
-                Err(error) => return Err(error),
-            }
+        let blocked = self.block(conn, &login).await?;
+        let seen = if blocked {
+            self.end_all(conn, &login).await?
+        } else {
+            NOBODY
         };
-        let mut seen = NOBODY;
-        if blocked {
-            seen = sessions::end(conn, &login, Which::All).await?;
-            if seen.before > 0 {
-                self.note_sessions(conn, &login).await?;
-            }
-            if seen.after > 0 {
-                return Err(still_there(&login, seen));
-            }
-        }
         self.nothing_left(conn, warrant, &login).await?;
         self.note_closed(conn, warrant).await?;
         let mut ended = sessions_ended(&login, seen);
         ended.evidence = ended.evidence.with("login_blocked", blocked);
         Ok(ended)
+    }
+
+    /// Blocks a login that has no live grant and ends its sessions. Tells whether it was so.
+    pub(super) async fn shut(&self, conn: &Conn<'_>, login: &str) -> Result<bool, Trouble> {
+        let blocked = self.block(conn, login).await?;
+        if blocked {
+            self.end_all(conn, login).await?;
+        }
+        Ok(blocked)
+    }
+
+    async fn block(&self, conn: &Conn<'_>, login: &str) -> Result<bool, Trouble> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.block_once(conn, login).await {
+                Err(error) if tries < TRIES && error.is_collision() => {
+                    // She holds a lock on her own role: her sessions go first, then we try again.
+                    conn.roll_back().await;
+                    sessions::end(conn, login, Which::Present).await?;
+                    tokio::time::sleep(TRY_EVERY).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// After the block nobody can come any more: all sessions go, and none may be left.
+    async fn end_all(&self, conn: &Conn<'_>, login: &str) -> Result<Seen, Trouble> {
+        let seen = sessions::end(conn, login, Which::All).await?;
+        if seen.before > 0 {
+            self.note_sessions(conn, login).await?;
+        }
+        if seen.after > 0 {
+            return Err(still_there(login, seen));
+        }
+        Ok(seen)
     }
 
     async fn note_closed(&self, conn: &Conn<'_>, warrant: &EndWarrant) -> Result<(), Trouble> {

@@ -5,6 +5,7 @@ mod access_role;
 mod cleanup;
 mod end;
 mod error;
+mod leftovers;
 mod levels;
 mod mark;
 mod mend;
@@ -28,7 +29,7 @@ use super::{
     Applied, CheckReport, CleanedUp, Ended, Mended, RecordedGrant, Target, TargetError,
 };
 use crate::domain::{
-    Change, ConnectorId, ErrorClass, Evidence, Grant, Integration, IntegrationId, InvalidValue,
+    Change, ConnectorId, ErrorClass, Grant, Integration, IntegrationId, InvalidValue,
     LoginName, Plan, SettingsDigest, Start, Step,
 };
 use crate::policy::{EndWarrant, Permit};

@@ -4,7 +4,7 @@ use super::error::Trouble;
 use super::render::{id, lit};
 use super::settings::{DEFAULT_ADMIN_ROLE, Settings};
 use super::{CredentialSource, DatabaseCredential};
-use crate::pg::{BatchOutcome, ConnectOptions, Row, Session, ToSql};
+use crate::pg::{BatchOutcome, ConnectOptions, Session};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,15 +78,6 @@ impl Conn<'_> {
         sql: &str,
     ) -> Result<BatchOutcome, Trouble> {
         Ok(self.session()?.batch(note, sql).await?)
-    }
-
-    pub(super) async fn query(
-        &self,
-        note: &'static str,
-        sql: &str,
-        params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Trouble> {
-        Ok(self.session()?.query(note, sql, params).await?)
     }
 
     /// Leaves a transaction that was opened by an earlier message.

@@ -1,0 +1,5 @@
+//! Behaviour of the PostgreSQL target on real servers.
+
+mod hostile;
+mod lifecycle;
+mod world;
