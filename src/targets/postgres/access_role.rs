@@ -206,7 +206,6 @@ impl PostgresTarget {
             access = lit(access_role)
         );
         let rows = Rows::of(DOING, home.batch(DOING, &sql).await?);
-        let mut found = false;
         for line in rows.tagged("up") {
             if line.yes(3)? {
                 return Err(Trouble::refused(
@@ -219,18 +218,22 @@ impl PostgresTarget {
                     ),
                 ));
             }
-            if line.yes(1)? {
-                found = true;
-                if !line.yes(2)? {
-                    return Err(Trouble::operator(
-                        "role_not_ours",
-                        format!("we may not give membership of role {}", id(role)),
-                        format!(
-                            "GRANT {} TO <the connector's admin role> WITH ADMIN OPTION;",
-                            id(role)
-                        ),
-                    ));
-                }
+        }
+        let mut found = false;
+        for line in rows.tagged("up") {
+            if !line.yes(1)? {
+                continue;
+            }
+            found = true;
+            if !line.yes(2)? {
+                return Err(Trouble::operator(
+                    "role_not_ours",
+                    format!("we may not give membership of role {}", id(role)),
+                    format!(
+                        "GRANT {} TO <the connector's admin role> WITH ADMIN OPTION;",
+                        id(role)
+                    ),
+                ));
             }
         }
         if !found {

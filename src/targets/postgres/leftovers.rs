@@ -6,7 +6,7 @@ use super::error::Trouble;
 use super::mark::{self, MarkedBy, RoleKind, hex16};
 use super::observe;
 use super::pool::{Conn, For};
-use super::render::{comment, id, lit, self_membership};
+use super::render::{comment, id, lit, owner_membership, self_membership};
 use super::rows::Rows;
 
 /// The owner of what people left behind: may not log in, is a member of nothing, holds nothing.
@@ -87,20 +87,11 @@ impl PostgresTarget {
     ) -> Result<Vec<String>, Trouble> {
         let leftovers = self.leftovers_role(home).await?;
         let there = self.pool.get(For::Work, database).await?;
-        let version = there.version();
+        let schemas = foreign_schemas(&there, role, &leftovers).await?;
+        let dropped = format!("DROP OWNED BY {};\n", id(role));
+        let sql = reassign(&there, role, &leftovers, &schemas, &dropped);
         // The lock is held in the home database while we work in this one; both are bounded by the server's time-outs.
         home.batch("take the lock of the role's row", lock).await?;
-        let (me, giver) = (
-            self_membership(role, version),
-            self_membership(&leftovers, version),
-        );
-        let sql = format!(
-            "BEGIN READ WRITE;\nSET LOCAL lock_timeout = '1s';\nSET LOCAL statement_timeout = '4s';\n{me}{giver}\
-             REASSIGN OWNED BY {role} TO {leftovers};\nDROP OWNED BY {role};\n\
-             REVOKE {role} FROM CURRENT_USER;\nREVOKE {leftovers} FROM CURRENT_USER;\nCOMMIT;\n",
-            role = id(role),
-            leftovers = id(&leftovers)
-        );
         let done = there.batch("empty the role", &sql).await;
         home.roll_back().await;
         if let Err(error) = done {
@@ -125,17 +116,8 @@ impl PostgresTarget {
     ) -> Result<(), Trouble> {
         let leftovers = self.leftovers_role(home).await?;
         let there = self.pool.get(For::Work, database).await?;
-        let version = there.version();
-        let sql = format!(
-            "BEGIN READ WRITE;\nSET LOCAL lock_timeout = '1s';\n{}{}REASSIGN OWNED BY {} TO {};\n\
-             REVOKE {} FROM CURRENT_USER;\nREVOKE {} FROM CURRENT_USER;\nCOMMIT;\n",
-            self_membership(role, version),
-            self_membership(&leftovers, version),
-            id(role),
-            id(&leftovers),
-            id(role),
-            id(&leftovers)
-        );
+        let schemas = foreign_schemas(&there, role, &leftovers).await?;
+        let sql = reassign(&there, role, &leftovers, &schemas, "");
         there.batch("move objects of a shared role", &sql).await?;
         self.pool.put(there);
         Ok(())
@@ -176,6 +158,59 @@ impl PostgresTarget {
             format!("DROP ROLE {};", id(&own)),
         ))
     }
+}
+
+/// Moves what the role owns in one database. Our own memberships, and the new owner's right to have something in a schema,
+/// exist inside this transaction only: nobody else ever sees them.
+fn reassign(
+    there: &Conn<'_>,
+    role: &str,
+    leftovers: &str,
+    schemas: &[String],
+    then: &str,
+) -> String {
+    let version = there.version();
+    let list: Vec<_> = schemas.iter().map(|name| id(name)).collect();
+    let (mut open, mut shut) = (String::new(), String::new());
+    if !list.is_empty() {
+        let list = list.join(", ");
+        open = format!("GRANT CREATE ON SCHEMA {list} TO {};\n", id(leftovers));
+        shut = format!("REVOKE CREATE ON SCHEMA {list} FROM {};\n", id(leftovers));
+    }
+    format!(
+        "BEGIN READ WRITE;\nSET LOCAL lock_timeout = '1s';\nSET LOCAL statement_timeout = '4s';\n{me}{giver}{open}\
+         REASSIGN OWNED BY {role} TO {leftovers};\n{then}{shut}\
+         REVOKE {role} FROM CURRENT_USER;\nREVOKE {leftovers} FROM CURRENT_USER;\nCOMMIT;\n",
+        me = self_membership(role, version),
+        giver = owner_membership(leftovers, version),
+        role = id(role),
+        leftovers = id(leftovers)
+    )
+}
+
+/// Schemas of others in which the role owns something whose new owner must be allowed to create there.
+async fn foreign_schemas(
+    there: &Conn<'_>,
+    role: &str,
+    leftovers: &str,
+) -> Result<Vec<String>, Trouble> {
+    const DOING: &str = "look where the role owns something";
+    let sql = format!(
+        "SELECT DISTINCT 'schema', n.nspname FROM pg_catalog.pg_shdepend s\n\
+         CROSS JOIN LATERAL pg_catalog.pg_identify_object_as_address(s.classid, s.objid, s.objsubid) o\n\
+         JOIN pg_catalog.pg_namespace n ON n.nspname = o.object_names[1]\n\
+         WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass AND s.deptype = 'o'\n\
+         AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {role})\n\
+         AND s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())\n\
+         AND n.nspowner <> s.refobjid AND pg_catalog.has_schema_privilege(n.oid, 'CREATE WITH GRANT OPTION')\n\
+         AND NOT pg_catalog.has_schema_privilege({leftovers}::name, n.oid, 'CREATE') LIMIT 1000",
+        role = lit(role),
+        leftovers = lit(leftovers)
+    );
+    let rows = Rows::of(DOING, there.batch(DOING, &sql).await?);
+    rows.tagged("schema")
+        .map(|line| line.text(0).map(str::to_owned))
+        .collect()
 }
 
 /// Where something depends on the role.

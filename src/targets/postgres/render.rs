@@ -69,6 +69,16 @@ pub(super) fn self_membership(role: &str, server_version: u32) -> String {
     format!("GRANT {} TO CURRENT_USER{options};\n", id(role))
 }
 
+/// Membership of ourselves in a role that is to own something, to be taken back in the same transaction.
+pub(super) fn owner_membership(role: &str, server_version: u32) -> String {
+    let options = if server_version >= MEMBERSHIP_OPTIONS_SINCE {
+        " WITH INHERIT TRUE, SET TRUE"
+    } else {
+        ""
+    };
+    format!("GRANT {} TO CURRENT_USER{options};\n", id(role))
+}
+
 /// Refuses with 22003 unless the condition holds: "no longer as planned". The fence has 22012 for itself.
 fn expect(with: &str, condition: &str) -> String {
     format!("{with}SELECT pg_catalog.int2(CASE WHEN {condition} THEN 1 ELSE 70000 END);\n")

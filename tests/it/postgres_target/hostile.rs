@@ -1,6 +1,6 @@
 //! People and servers that do not behave.
 
-use super::world::{World, apply, end, login_of, now, person, step, unseal, warrant};
+use super::world::{World, apply, end, login_of, now, permit, person, step, unseal, warrant};
 use crate::support::cluster::{fresh, on_every_server};
 use apono_connector::domain::{
     Change, CredentialChange, EndReason, ErrorClass, GrantId, Permission, ResourceKind, ResourceRef,
@@ -149,7 +149,7 @@ on_every_server! {
     async fn what_a_stranger_owns_is_named_with_the_statement_to_run(cluster: &Cluster) {
         let world = World::new(cluster).await;
         let root = world.root().await;
-        root.batch("a stranger's table", &format!("CREATE TABLE shop.theirs (id int); ALTER TABLE shop.theirs OWNER TO {}", world.stranger)).await.unwrap();
+        root.batch("a stranger's table", &format!("CREATE TABLE shop.theirs (id int); ALTER TABLE shop.theirs OWNER TO {0}; GRANT USAGE ON SCHEMA shop TO {0}", world.stranger)).await.unwrap();
         let alice = person("alice");
         let grant = world.grant(&alice, world.schema("shop"), Permission::ReadOnly);
         let order = world.order(&grant);
@@ -276,7 +276,7 @@ on_every_server! {
         let plan = world.target.plan_reset(&permit, &order).await.unwrap();
         let reset = world.opened(&apply(&world.target, &permit, &order, &plan).await.unwrap());
         let root = world.root().await;
-        root.batch("count statements", "CREATE EXTENSION IF NOT EXISTS pg_stat_statements").await.unwrap();
+        root.batch("count statements", "CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA public").await.unwrap();
         let statements = root.batch("read statements", "SELECT query FROM public.pg_stat_statements").await.unwrap();
         let seen = format!("{}{:?}{applied:?}", cluster.log(), statements.rows);
         assert!(seen.contains(&her.login), "the log is read");
@@ -322,7 +322,7 @@ on_every_server! {
         let order = world.order(&world.grant(&person("alice"), world.schema("shop"), Permission::ReadOnly));
         let mut elsewhere = world.integration.clone();
         elsewhere.settings.insert("hostname".to_owned(), "127.0.0.1".to_owned());
-        let permit = super::world::permit(&elsewhere, &order.grant, Some(order.lease_deadline));
+        let permit = permit(&elsewhere, &order.grant, Some(order.lease_deadline));
         let error = world.target.plan_start(&permit, &order).await.unwrap_err();
         assert_eq!((error.class(), error.failure().reason), (ErrorClass::Conflict, "settings_changed"));
     }
