@@ -19,4 +19,8 @@ mod pg_session;
 #[cfg(test)]
 mod postgres_inventory;
 #[cfg(test)]
+mod postgres_target;
+#[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod whole_story;

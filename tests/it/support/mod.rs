@@ -6,3 +6,4 @@ pub(crate) mod fake_server;
 pub(crate) mod logs;
 pub(crate) mod rig;
 pub(crate) mod road;
+pub(crate) mod world;
