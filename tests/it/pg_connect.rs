@@ -3,6 +3,7 @@
 use crate::support::certificate::Certificates;
 use crate::support::cluster::{Cluster, UNNAMED_ADDRESS, Version, fresh, on_every_server};
 use crate::support::fake_server;
+use crate::support::relay;
 use crate::support::road::set_up_admin_road;
 use apono_connector::domain::ErrorClass;
 use apono_connector::pg::{ConnectOptions, PgError, Session, SslMode, TlsProblem};
@@ -199,6 +200,20 @@ on_every_server! {
                 );
             }
         }
+    }
+}
+
+on_every_server! {
+    async fn a_man_in_the_middle_is_found_out_under_require(cluster: &Cluster) {
+        let mut options = fresh_login(cluster, "LOGIN").await;
+        options.ssl_mode = SslMode::Require;
+        Session::connect(&options).await.unwrap();
+        // The relay shows a certificate of its own, so the proof of the password is bound to the wrong one.
+        options.port = relay::start(cluster.port, &cluster.certificates.ca).await;
+        let error = refused(&options).await;
+        assert!(matches!(error, PgError::Login { .. }), "{error:?}");
+        let cause = error.source().unwrap().source().unwrap().to_string();
+        assert!(cause.contains("channel binding"), "{cause}");
     }
 }
 
