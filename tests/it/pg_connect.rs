@@ -193,8 +193,8 @@ on_every_server! {
                 check(
                     &refused(&options).await,
                     ErrorClass::NeedsOperator,
-                    &format!("database `postgres` on `localhost:{}` as `{user}` asked for the password by method `{method}`, \
-                        which is answered only under `sslmode` `verify-full`", options.port),
+                    &format!("database `postgres` on `localhost:{}` as `{user}` authenticates by method `{method}`, \
+                        which is accepted only under `sslmode` `verify-full`", options.port),
                     &format!("set `sslmode` to `verify-full`, or store the password of `{user}` as SCRAM-SHA-256 and use \
                         `scram-sha-256` in `pg_hba.conf`"),
                 );
@@ -218,13 +218,18 @@ on_every_server! {
 }
 
 #[tokio::test]
-async fn an_impostor_that_asks_for_the_password_gets_nothing() {
+async fn an_impostor_gets_neither_password_nor_trust() {
     let clear = vec![b'R', 0, 0, 0, 8, 0, 0, 0, 3];
     let md5 = vec![b'R', 0, 0, 0, 12, 0, 0, 0, 5, 1, 2, 3, 4];
-    for answer in [clear, md5] {
+    // Lets anybody in and says that it is ready.
+    let trust = vec![b'R', 0, 0, 0, 8, 0, 0, 0, 0, b'Z', 0, 0, 0, 5, b'I'];
+    for (answer, wanted) in [(clear, "password"), (md5, "md5"), (trust, "trust")] {
         let (port, server) = fake_server::answering(answer).await;
         let error = refused(&plain(port)).await;
-        assert!(matches!(error, PgError::RefusedMethod { .. }), "{error:?}");
+        assert!(
+            matches!(error, PgError::RefusedMethod { method, .. } if method == wanted),
+            "{error:?}"
+        );
         assert_eq!(server.await.unwrap(), Vec::<u8>::new());
     }
 }
