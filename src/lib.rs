@@ -25,6 +25,8 @@ pub mod inventory;
 
 pub mod agent;
 pub mod cli;
+pub mod inventory;
+
 pub mod config;
 pub mod lifecycle;
 pub mod operator;
