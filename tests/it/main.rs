@@ -1,4 +1,3 @@
 //! Behaviour of the whole product.
 
-#[test]
-fn a() {}
+mod reference_plane;

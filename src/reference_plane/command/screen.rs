@@ -17,8 +17,14 @@ pub(super) fn say(text: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Prints trouble, with its causes and what to do about it.
-pub(super) fn complain(error: &dyn Error, hint: Option<&str>) {
+/// Prints trouble.
+pub(super) fn complain(text: &str) {
+    // Where even this cannot be written, the exit status still tells.
+    writeln!(std::io::stderr().lock(), "{text}").unwrap_or_default();
+}
+
+/// Writes trouble, with its causes and what to do about it.
+pub(super) fn trouble(error: &dyn Error, hint: Option<&str>) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -31,15 +37,14 @@ pub(super) fn complain(error: &dyn Error, hint: Option<&str>) {
     if let Some(hint) = hint {
         text = format!("{text}\nhint: {hint}");
     }
-    // Where even this cannot be written, the exit status still tells.
-    writeln!(std::io::stderr().lock(), "{text}").unwrap_or_default();
+    text
 }
 
-/// Prints a value as JSON.
-pub(super) fn say_json(value: &impl Serialize) -> Result<(), CommandError> {
+/// Writes a value as JSON.
+pub(super) fn json(value: &impl Serialize) -> Result<String, CommandError> {
     let text = serde_json::to_string_pretty(value);
     let text = text.map_err(|error| CommandError::Garbled(error.to_string()))?;
-    say(&(text + "\n"))
+    Ok(text + "\n")
 }
 
 /// Writes who had what, when.

@@ -78,7 +78,7 @@ pub(super) async fn add_integration(
 }
 
 /// Lists every integration.
-#[utoipa::path(get, path = "/admin/v1/integrations", tag = "admin",
+#[utoipa::path(get, path = "/admin/v1/integrations", operation_id = "list_integrations", tag = "admin",
     responses((status = 200, description = "The integrations", body = IntegrationViews), Refusals))]
 pub(super) async fn integrations(State(plane): Shared) -> Answer<IntegrationViews> {
     plane.read(Store::integrations).await.map(Json)
@@ -139,7 +139,7 @@ pub(super) async fn inventory(
 }
 
 /// Asks for access.
-#[utoipa::path(post, path = "/admin/v1/grants", tag = "admin", request_body = NewGrant,
+#[utoipa::path(post, path = "/admin/v1/grants", operation_id = "request_grant", tag = "admin", request_body = NewGrant,
     responses((status = 200, description = "Recorded, and its start ordered", body = Granted), Refusals))]
 pub(super) async fn grant(
     State(plane): Shared,
@@ -149,7 +149,7 @@ pub(super) async fn grant(
 }
 
 /// Lists grants, oldest first.
-#[utoipa::path(get, path = "/admin/v1/grants", tag = "admin", params(WhichGrants),
+#[utoipa::path(get, path = "/admin/v1/grants", operation_id = "list_grants", tag = "admin", params(WhichGrants),
     responses((status = 200, description = "A page of at most 1,000", body = GrantViews), Refusals))]
 pub(super) async fn grants(
     State(plane): Shared,
