@@ -34,10 +34,15 @@ pub(super) fn trouble(error: &dyn Error, hint: Option<&str>) -> String {
         }
         cause = error.source();
     }
-    if let Some(hint) = hint {
-        text = format!("{text}\nhint: {hint}");
+    match hint {
+        Some(hint) => format!("{}\nhint: {}", plain(&text), plain(hint)),
+        None => plain(&text),
     }
-    text
+}
+
+/// Takes out what could steer a terminal: the text may come from far away.
+fn plain(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
 }
 
 /// Writes a value as JSON.
@@ -153,10 +158,10 @@ pub(super) fn resources(records: &[ResourceRecord], tree: bool) -> String {
         } else {
             format!("{} ({})", shown(&record.kind), shown(&record.flavour))
         };
-        let permissions = record.permissions.join(" ");
+        let permissions = shown(&record.permissions.join(" "));
         let status = match &record.problem {
-            Some(problem) => format!("{}: {problem}", record.status),
-            None => record.status.clone(),
+            Some(problem) => plain(&format!("{}: {problem}", record.status)),
+            None => shown(&record.status),
         };
         let owner = shown(record.owner.as_deref().unwrap_or("-"));
         if tree {
@@ -210,6 +215,11 @@ mod tests {
             vec!["long".to_owned(), String::new()],
         ];
         assert_eq!(table(&rows), "a     b\nlong\n");
+    }
+
+    #[test]
+    fn a_text_from_far_away_cannot_steer_the_terminal() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\nc");
     }
 
     #[test]

@@ -40,6 +40,7 @@ type Answer<T> = Result<Json<T>, PlaneError>;
 
 /// Which grants.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct WhichGrants {
     /// Also those that are over and clean.
     #[serde(default)]
@@ -50,6 +51,7 @@ pub(super) struct WhichGrants {
 
 /// How long to wait.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wait {
     /// Waits for the task to finish, at most 50 s.
     #[serde(default)]
@@ -58,6 +60,7 @@ pub(super) struct Wait {
 
 /// From where on.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct From {
     /// How many to pass over.
     #[serde(default)]

@@ -30,10 +30,13 @@ fn every_reference_of_the_description_leads_somewhere_and_every_call_has_its_own
     }
     let mut names = BTreeSet::new();
     let mut calls = 0;
-    for path in api["paths"].as_object().unwrap().values() {
+    for (name, path) in api["paths"].as_object().unwrap() {
         for call in path.as_object().unwrap().values() {
             names.insert(call["operationId"].as_str().unwrap());
             assert!(call["responses"]["401"].is_object());
+            let given = call["parameters"].as_array().into_iter().flatten();
+            let in_path = given.filter(|parameter| parameter["in"] == "path");
+            assert_eq!(in_path.count(), name.matches('{').count(), "{name}");
             calls += 1;
         }
     }

@@ -69,7 +69,7 @@ async fn a_second_process_on_the_same_store_is_refused() {
 }
 
 #[tokio::test]
-async fn the_store_is_readable_by_its_owner_alone_and_shows_who_had_what() {
+async fn the_store_is_readable_by_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let (plane, instance) = Plane::with_orders().await;
     plane.active(&instance, "alice@example.com", 600).await;

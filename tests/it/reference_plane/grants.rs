@@ -201,6 +201,28 @@ async fn an_extension_before_the_first_delivery_needs_no_order() {
 }
 
 #[tokio::test]
+async fn two_extensions_of_one_grant_run_one_after_the_other() {
+    let (plane, instance) = Plane::with_orders().await;
+    let id = plane.active(&instance, "alice@example.com", 30).await;
+    let path = format!("grants/{id}/extend");
+    plane.order(&path, json!({"duration_s": 300})).await;
+    let first = plane.lease(&instance, 1, 0).await.remove(0);
+    plane.order(&path, json!({"duration_s": 600})).await;
+    assert!(plane.lease_new(&instance, &[&first]).await.is_empty());
+    plane
+        .succeed(&instance, &first, json!({"start": plane.started(&first)}))
+        .await;
+    let second = plane.lease(&instance, 1, 0).await.remove(0);
+    plane
+        .succeed(&instance, &second, json!({"start": plane.started(&second)}))
+        .await;
+    assert_eq!(
+        plane.grant(&id).await["grant"]["expiry"],
+        second["grant"]["expiry"]
+    );
+}
+
+#[tokio::test]
 async fn a_refused_extension_leaves_the_grant_as_it_was() {
     let (plane, instance) = Plane::with_orders().await;
     let id = plane.active(&instance, "alice@example.com", 30).await;
@@ -306,6 +328,22 @@ async fn a_retiring_integration_takes_nothing_new_and_is_retired_once_nothing_is
         "retired"
     );
     plane.add_integration("orders").await;
+}
+
+#[tokio::test]
+async fn a_start_under_way_when_its_integration_retires_is_not_handed_out_again() {
+    let (plane, instance) = Plane::with_orders().await;
+    let id = plane.ask("alice@example.com", 6000).await;
+    plane.lease(&instance, 1, 0).await;
+    plane.order("integrations/orders/retire", json!({})).await;
+    plane.running.expire_leases().await.unwrap();
+    assert!(plane.lease(&instance, 9, 9).await.is_empty());
+    plane.pass(600);
+    let end = plane.lease_when_ready(&instance).await;
+    assert_eq!(
+        (&end["kind"], &end["grant"]["id"]),
+        (&json!("revoke-access"), &json!(id))
+    );
 }
 
 #[tokio::test]
