@@ -21,6 +21,8 @@ mod postgres_inventory;
 #[cfg(test)]
 mod postgres_target;
 #[cfg(test)]
+mod reference_plane;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod whole_story;
