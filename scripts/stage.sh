@@ -1,0 +1,191 @@
+# Owns the stage of the demo: a temporary folder, the processes in it, counting steps, showing progress. Sourced, never run.
+# shellcheck shell=bash
+
+stage="$(mktemp -d "${TMPDIR:-/tmp}/apono-demo.XXXXXX")"
+chmod 711 "$stage"
+steps_total="$(grep -c '^step "' "scripts/${0##*/}")"
+steps_begun=0
+steps_ok=0
+# Processes of ours, by name, so that only these are ever ended.
+declare -A running=()
+server_bin=''
+
+if [ -t 1 ]; then bold=$'\e[1m' green=$'\e[32m' red=$'\e[31m' dim=$'\e[2m' plain=$'\e[0m' wipe=$'\r\e[K'
+else bold='' green='' red='' dim='' plain='' wipe=''; fi
+
+# step "SENTENCE": the step before this one is over, and is counted.
+step() {
+    [ "$steps_begun" -eq 0 ] || steps_ok=$((steps_ok + 1))
+    steps_begun=$((steps_begun + 1))
+    printf '\n%s%2d. %s%s\n' "$bold" "$steps_begun" "$1" "$plain"
+}
+
+ok() { printf '%s    %sok%s   %s\n' "$wipe" "$green" "$plain" "$1"; }
+show() { sed "s/^/         $dim| /; s/\$/$plain/"; }
+
+wrong() {
+    printf '%s    %sNOT%s  %s\n' "$wipe" "$red" "$plain" "$1" >&2
+    local log
+    for log in "$stage"/*.log; do
+        [ -s "$log" ] && { printf '\n%s, last lines:\n' "${log##*/}"; tail -n 25 "$log"; } >&2
+    done
+    exit 1
+}
+
+# check "SENTENCE" COMMAND…: must succeed.
+check() {
+    local sentence="$1"
+    shift
+    "$@" || wrong "$sentence"
+    ok "$sentence"
+}
+
+# equal "SENTENCE" EXPECTED GOT
+equal() {
+    [ "$2" = "$3" ] || wrong "$1: expected \`$2\`, got \`$3\`"
+    ok "$1"
+}
+
+now() { date +%s.%N; }
+calc() { awk "BEGIN { print ($1) }"; }
+holds() { [ "$(calc "($1) ? 1 : 0")" = 1 ]; }
+
+# progress WHAT SINCE: one line on a terminal, nothing elsewhere.
+progress() {
+    [ -z "$wipe" ] || printf '%s         %s… %s, %.0f s%s' "$wipe" "$dim" "$1" "$(calc "$(now) - $2")" "$plain"
+}
+
+# A process that should go on and has not is said at once, not after a wait.
+servers_alive() {
+    local name
+    for name in control-plane connector; do
+        [ -z "${running[$name]-}" ] || kill -0 "${running[$name]}" 2>/dev/null || wrong "the $name ended by itself"
+    done
+}
+
+# until_true SECONDS "WHAT" COMMAND…: waits for the command to succeed.
+until_true() {
+    local seconds="$1" what="$2" since
+    since="$(now)"
+    shift 2
+    until "$@"; do
+        servers_alive
+        holds "$(now) - $since < $seconds" || wrong "waited $seconds s: $what"
+        progress "$what" "$since"
+        sleep 0.05
+    done
+    printf '%s' "$wipe"
+}
+
+# wait_until EPOCH "WHAT": waits for a moment.
+wait_until() {
+    local since
+    since="$(now)"
+    [ -n "$wipe" ] || printf '         … %s, %.0f s\n' "$2" "$(calc "$1 - $since")"
+    while holds "$(now) < $1"; do
+        progress "$2" "$since"
+        sleep 0.1
+    done
+    printf '%s' "$wipe"
+}
+
+# build NAME COMMAND…: shows that it goes on, and the log only when it fails.
+build() {
+    local name="$1" since shown
+    since="$(now)" shown=15
+    shift
+    printf 'building %s; minutes the first time\n' "$name"
+    "$@" >"$stage/build.log" 2>&1 &
+    running[build]=$!
+    while kill -0 "${running[build]}" 2>/dev/null; do
+        local units
+        units="$(grep -c Compiling "$stage/build.log" || true)"
+        progress "$units packages compiled" "$since"
+        if [ -z "$wipe" ] && holds "$(now) - $since > $shown"; then
+            printf '… %s packages compiled, %d s\n' "$units" "$shown"
+            shown=$((shown + 15))
+        fi
+        sleep 0.3
+    done
+    printf '%s' "$wipe"
+    wait "${running[build]}" || wrong "\`$*\` failed"
+    unset 'running[build]'
+    rm -f "$stage/build.log"
+}
+
+# launch NAME COMMAND…: in the background, output to NAME.log.
+launch() {
+    local name="$1"
+    shift
+    "$@" >>"$stage/$name.log" 2>&1 </dev/null &
+    running[$name]=$!
+}
+
+# slay NAME: SIGKILL, no farewell.
+slay() {
+    kill -KILL "${running[$1]}"
+    wait "${running[$1]}" 2>/dev/null || true
+    unset "running[$1]"
+}
+
+free_port() {
+    local port
+    while port=$((20000 + RANDOM % 40000)); (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+    printf '%s' "$port"
+}
+
+password() { head -c 18 /dev/urandom | base64 | tr '+/' '-_'; }
+
+# The server's programs refuse to run as root.
+as_postgres() {
+    if [ "$(id -u)" -eq 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi
+}
+
+# start_server PORT PASSWORD: a private cluster in the stage's folder, reached only from this machine.
+start_server() {
+    local data="$stage/server/data" owner
+    mkdir "$stage/server"
+    printf '%s' "$2" >"$stage/server/superuser"
+    chmod 600 "$stage/server/superuser"
+    owner="$(as_postgres id -un)"
+    [ "$(id -u)" -ne 0 ] || chown -R "$owner" "$stage/server"
+    (
+        cd "$stage/server" || exit
+        as_postgres "$server_bin/initdb" -D "$data" -U postgres --pwfile="$stage/server/superuser" \
+            -A scram-sha-256 --no-sync -E UTF8 --locale=C.UTF-8 >/dev/null
+        as_postgres openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
+            -keyout "$data/server.key" -out "$data/server.crt" 2>/dev/null
+        as_postgres tee -a "$data/postgresql.conf" >/dev/null <<CONF
+listen_addresses = '127.0.0.1'
+port = $1
+unix_socket_directories = ''
+ssl = on
+log_statement = 'all'
+logging_collector = off
+CONF
+        as_postgres "$server_bin/pg_ctl" -D "$data" -l "$stage/server/log" -s -w start
+    )
+}
+
+end_server() {
+    [ -e "$stage/server/data/postmaster.pid" ] || return 0
+    (cd "$stage/server" && as_postgres "$server_bin/pg_ctl" -D "$stage/server/data" -s -w -m immediate stop) || true
+}
+
+leave() {
+    local status=$? name
+    trap - EXIT INT TERM
+    for name in "${!running[@]}"; do
+        kill -KILL "${running[$name]}" 2>/dev/null || true
+    done
+    wait 2>/dev/null || true
+    end_server
+    rm -rf "$stage"
+    if [ "$status" -eq 0 ]; then steps_ok=$((steps_ok + 1)); fi
+    printf '\ndemo: %d of %d steps ok\n' "$steps_ok" "$steps_total"
+    [ "$steps_ok" -eq "$steps_total" ] || status=$((status == 0 ? 1 : status))
+    exit "$status"
+}
+trap leave EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
