@@ -73,6 +73,13 @@ pub enum Event {
         /// Why.
         reason: EndReason,
     },
+    /// The end at expiry found that the grant was extended: it lives on until then.
+    EndCalledOff {
+        /// Which grant.
+        grant: GrantId,
+        /// The expiry in force.
+        expiry: Timestamp,
+    },
     /// The access is gone, verified. The report may still miss the clean-up.
     Closed(EndReport),
     /// Clean-up is complete.

@@ -114,6 +114,12 @@ impl State {
                 self.with(grant, |record| record.grant.expiry = expiry)
             }
             Event::EndIntended { grant, reason } => self.intend_end(grant, reason),
+            Event::EndCalledOff { grant, expiry } => self.with(grant, |record| {
+                record.grant.expiry = expiry;
+                if matches!(record.phase, GrantPhase::Ending(_)) {
+                    record.phase = GrantPhase::Live;
+                }
+            }),
             Event::Closed(report) => self.with(report.grant, |record| {
                 record.open_step = None;
                 record.phase = GrantPhase::Closed(report);
