@@ -15,6 +15,10 @@ pub mod ledger;
 
 pub mod targets;
 
+pub mod pg;
+
+pub mod secrets;
+
 pub mod control;
 
 pub mod lifecycle;

@@ -1,0 +1,327 @@
+//! Owns one logged-in connection. Never sends a statement without a note, a time limit and a fixed search path.
+
+use super::driver::{Shared, Warning, start};
+use super::error::of_call;
+use super::options::Limits;
+use super::{ConnectOptions, PgError, Place, Row, Server, connect};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+/// Longest time from nothing to a session that is ready.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// A logged-in connection.
+///
+/// # Contract
+/// - Calls run one after another; each is bounded by [`Limits::call`].
+/// - A call that is not waited for to its end closes the session, because nobody knows then what state it is in.
+/// - Dropping the session closes the connection; an open transaction is rolled back by the server.
+pub struct Session {
+    client: Client,
+    shared: Arc<Shared>,
+    place: Arc<Place>,
+    limits: Limits,
+    server: Server,
+    /// One call at a time, so that warnings belong to it.
+    turn: Mutex<()>,
+}
+
+/// What came back from several statements in one message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BatchOutcome {
+    /// The rows of all statements, in order, as text.
+    pub rows: Vec<Vec<Option<String>>>,
+    /// How many rows each statement changed or returned.
+    pub affected: Vec<u64>,
+    /// What the server said besides.
+    pub warnings: Vec<Warning>,
+}
+
+impl BatchOutcome {
+    /// Returns the first column of the first row.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.rows.first()?.first()?.as_deref()
+    }
+}
+
+impl Session {
+    /// Connects with the usual limits.
+    ///
+    /// # Errors
+    /// See [`PgError`]; bounded by 5 s.
+    pub async fn connect(options: &ConnectOptions) -> Result<Self, PgError> {
+        Self::connect_within(options, Limits::default()).await
+    }
+
+    /// Connects with limits of the caller's.
+    ///
+    /// # Errors
+    /// See [`PgError`]; bounded by 5 s.
+    pub async fn connect_within(options: &ConnectOptions, limits: Limits) -> Result<Self, PgError> {
+        let place = Arc::new(Place {
+            host: options.host.clone(),
+            port: options.port,
+            database: options.database.clone(),
+            user: options.user.clone(),
+        });
+        let opened = Box::pin(Self::open(options, limits, Arc::clone(&place)));
+        match tokio::time::timeout(CONNECT_LIMIT, opened).await {
+            Ok(session) => session,
+            Err(_) => Err(PgError::Timeout {
+                place,
+                note: "connect",
+                limit: CONNECT_LIMIT,
+            }),
+        }
+    }
+
+    async fn open(
+        options: &ConnectOptions,
+        limits: Limits,
+        place: Arc<Place>,
+    ) -> Result<Self, PgError> {
+        let (client, connection) = connect::open(options, &place).await?;
+        let shared = Arc::new(Shared::default());
+        start(connection, Arc::clone(&shared));
+        let mut session = Self {
+            client,
+            shared,
+            place,
+            limits,
+            server: Server {
+                version_num: 0,
+                in_recovery: false,
+                session_user: options.user.clone(),
+                database: options.database.clone(),
+                backend_pid: 0,
+            },
+            turn: Mutex::new(()),
+        };
+        let answer = session.batch("set up the session", &set_up(limits)).await?;
+        session.server = answer
+            .rows
+            .last()
+            .and_then(|row| Server::from_answer(row))
+            .ok_or_else(|| PgError::Mismatch {
+                place: Arc::clone(&session.place),
+                note: "set up the session",
+                source: "the server did not describe itself".into(),
+            })?;
+        Ok(session)
+    }
+
+    /// Returns what was true of the server when the session began.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Returns where this session is.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Tells whether the connection is known to be gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed() || self.shared.cut.is_cancelled()
+    }
+
+    /// Runs one statement with parameters and returns its rows.
+    ///
+    /// # Errors
+    /// See [`PgError`].
+    pub async fn query(
+        &self,
+        note: &'static str,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, PgError> {
+        let rows = self.call(note, self.client.query(sql, params)).await?.0;
+        Ok(rows
+            .into_iter()
+            .map(|row| Row {
+                row,
+                place: Arc::clone(&self.place),
+                note,
+            })
+            .collect())
+    }
+
+    /// Runs one statement with parameters and returns its first row, if there is one.
+    ///
+    /// # Errors
+    /// See [`PgError`].
+    pub async fn query_opt(
+        &self,
+        note: &'static str,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, PgError> {
+        Ok(self.query(note, sql, params).await?.into_iter().next())
+    }
+
+    /// Runs one statement with parameters and returns how many rows it touched.
+    ///
+    /// # Errors
+    /// See [`PgError`].
+    pub async fn execute(
+        &self,
+        note: &'static str,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, PgError> {
+        Ok(self.call(note, self.client.execute(sql, params)).await?.0)
+    }
+
+    /// Runs several statements sent as one message. A failing one ends the message; if the message opened a transaction, it
+    /// is rolled back before this returns.
+    ///
+    /// # Errors
+    /// See [`PgError`].
+    pub async fn batch(&self, note: &'static str, sql: &str) -> Result<BatchOutcome, PgError> {
+        match self.call(note, self.client.simple_query(sql)).await {
+            Ok((messages, warnings)) => Ok(outcome(messages, warnings)),
+            Err(error) => {
+                if matches!(error, PgError::Statement { .. }) {
+                    self.roll_back().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Leaves whatever transaction is open. The session is closed if that does not work.
+    pub async fn roll_back(&self) {
+        let done = self
+            .call("roll back", self.client.simple_query("ROLLBACK"))
+            .await;
+        if done.is_err() {
+            self.shared.cut.cancel();
+        }
+    }
+
+    /// Lets one call have its turn, its limit and its warnings.
+    async fn call<T>(
+        &self,
+        note: &'static str,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<(T, Vec<Warning>), PgError> {
+        let _turn = self.turn.lock().await;
+        if self.is_closed() {
+            return Err(self.closed(note));
+        }
+        // Left over from a call before, or said by the server between two calls.
+        drop(self.shared.take_warnings());
+        let begun = Instant::now();
+        let unfinished = CutOnDrop(Some(&self.shared));
+        let result = tokio::time::timeout(self.limits.call, work).await;
+        let Ok(result) = result else {
+            return Err(PgError::Timeout {
+                place: Arc::clone(&self.place),
+                note,
+                limit: self.limits.call,
+            });
+        };
+        unfinished.disarm();
+        let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match result {
+            Ok(answer) => {
+                tracing::debug!(note, elapsed_ms, database = %self.place.database, "statement done");
+                Ok((answer, self.shared.take_warnings()))
+            }
+            Err(error) => {
+                let mut error = of_call(&self.place, note, error);
+                if let PgError::Closed { code, .. } = &mut error {
+                    *code = self.shared.last_words();
+                }
+                tracing::debug!(note, elapsed_ms, database = %self.place.database, sqlstate = error.sqlstate(), "statement failed");
+                Err(error)
+            }
+        }
+    }
+
+    fn closed(&self, note: &'static str) -> PgError {
+        PgError::Closed {
+            place: Arc::clone(&self.place),
+            note,
+            code: self.shared.last_words(),
+            source: None,
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.let_go.cancel();
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({})", self.place)
+    }
+}
+
+/// Closes the connection unless the call came to its end.
+struct CutOnDrop<'a>(Option<&'a Shared>);
+
+impl CutOnDrop<'_> {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CutOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            shared.cut.cancel();
+        }
+    }
+}
+
+/// Makes the session independent of what was set for the role, the database or the server.
+fn set_up(limits: Limits) -> String {
+    format!(
+        "SET search_path = pg_catalog, pg_temp; \
+         SET statement_timeout = {}; SET lock_timeout = {}; \
+         SET idle_in_transaction_session_timeout = {}; \
+         SET standard_conforming_strings = on; SET default_transaction_isolation = 'read committed'; \
+         SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'; SET bytea_output = 'hex'; \
+         SET client_min_messages = notice; SET extra_float_digits = 1; {}",
+        limits.statement.as_millis(),
+        limits.lock.as_millis(),
+        IDLE_IN_TRANSACTION.as_millis(),
+        Server::QUESTION
+    )
+}
+
+/// Longest silence inside a transaction: a stuck instance must not hold locks others wait for.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);
+
+fn outcome(messages: Vec<SimpleQueryMessage>, warnings: Vec<Warning>) -> BatchOutcome {
+    let mut outcome = BatchOutcome {
+        warnings,
+        ..BatchOutcome::default()
+    };
+    for message in messages {
+        match message {
+            SimpleQueryMessage::Row(row) => outcome.rows.push(
+                (0..row.len())
+                    .map(|column| row.get(column).map(str::to_owned))
+                    .collect(),
+            ),
+            SimpleQueryMessage::CommandComplete(count) => outcome.affected.push(count),
+            // The enum is open; nothing else carries data.
+            SimpleQueryMessage::RowDescription(_) | _ => {}
+        }
+    }
+    outcome
+}

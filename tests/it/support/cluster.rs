@@ -1,0 +1,396 @@
+//! Owns PostgreSQL servers for tests: started in a temporary folder, and surely gone when the test process is, however it ends.
+
+use super::certificate::Certificates;
+use apono_connector::pg::{ConnectOptions, Session, SslMode};
+use apono_connector::secret::Secret;
+use std::collections::HashMap;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// The password of `postgres` on every test server.
+pub(crate) const SUPERUSER_PASSWORD: &str = "superuser-of-a-test-cluster";
+/// A loopback address the server listens on and its certificate does not carry.
+pub(crate) const UNNAMED_ADDRESS: &str = "127.0.0.2";
+
+/// Longest wait for a server to answer.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A version the tests run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    Pg15,
+    Pg18,
+}
+
+impl Version {
+    fn bin(self) -> &'static Path {
+        let key = match self {
+            Self::Pg15 => "APONO_TEST_PG15_BIN",
+            Self::Pg18 => "APONO_TEST_PG18_BIN",
+        };
+        place(key)
+    }
+}
+
+/// Runs the test body on every server version: `name::pg15`, `name::pg18`.
+macro_rules! on_every_server {
+    ($(#[$meta:meta])* async fn $name:ident($cluster:ident: &Cluster) $body:block) => {
+        $(#[$meta])*
+        #[cfg(test)]
+        mod $name {
+            use super::*;
+
+            async fn body($cluster: &'static $crate::support::cluster::Cluster) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn pg15() {
+                use $crate::support::cluster::{Cluster, Version};
+                Box::pin(body(Cluster::shared(Version::Pg15))).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn pg18() {
+                use $crate::support::cluster::{Cluster, Version};
+                Box::pin(body(Cluster::shared(Version::Pg18))).await;
+            }
+        }
+    };
+}
+pub(crate) use on_every_server;
+
+/// A running server.
+pub(crate) struct Cluster {
+    pub(crate) port: u16,
+    pub(crate) certificates: Certificates,
+    folder: PathBuf,
+    keeper: Child,
+}
+
+/// What `psql` answered.
+#[derive(Debug)]
+pub(crate) struct Psql {
+    pub(crate) ok: bool,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Cluster {
+    /// Returns the server of a version that all tests of this process share.
+    pub(crate) fn shared(version: Version) -> &'static Self {
+        static PG15: OnceLock<Cluster> = OnceLock::new();
+        static PG18: OnceLock<Cluster> = OnceLock::new();
+        let cell = match version {
+            Version::Pg15 => &PG15,
+            Version::Pg18 => &PG18,
+        };
+        cell.get_or_init(|| Self::private(version, ""))
+    }
+
+    /// Starts a server for one test, with more lines for `postgresql.conf`.
+    pub(crate) fn private(version: Version, extra_conf: &str) -> Self {
+        let folder = new_folder();
+        let certificates = Certificates::for_names(&["localhost", "127.0.0.1"]);
+        initdb(version, &folder);
+        write_private(&folder.join("server.crt"), &certificates.server);
+        write_private(&folder.join("server.key"), &certificates.key);
+        write_private(
+            &folder.join("data/pg_hba.conf"),
+            "local all all scram-sha-256\nhost all all 127.0.0.0/8 scram-sha-256\n",
+        );
+        // Another process may take the free port before the server does.
+        for _ in 0..5 {
+            let port = free_port();
+            write_private(
+                &folder.join("data/postgresql.auto.conf"),
+                &configuration(&folder, port, extra_conf),
+            );
+            if let Some(keeper) = start(version, &folder, port) {
+                return Self {
+                    port,
+                    certificates,
+                    folder,
+                    keeper,
+                };
+            }
+        }
+        panic!("the server does not start:\n{}", log_of(&folder));
+    }
+
+    /// Returns how to connect as a user, by TCP under `verify-full`.
+    pub(crate) fn options(&self, user: &str, password: &str, database: &str) -> ConnectOptions {
+        ConnectOptions {
+            host: "localhost".to_owned(),
+            port: self.port,
+            database: database.to_owned(),
+            user: user.to_owned(),
+            password: Secret::new(password.to_owned()),
+            ssl_mode: SslMode::VerifyFull,
+            root_ca_pem: Some(Arc::clone(&self.certificates.ca)),
+            application_name: "apono-connector test".to_owned(),
+        }
+    }
+
+    /// Opens a session of the superuser.
+    pub(crate) async fn superuser(&self, database: &str) -> Session {
+        Session::connect(&self.options("postgres", SUPERUSER_PASSWORD, database))
+            .await
+            .unwrap()
+    }
+
+    /// Makes a database nobody else uses, owned by `owner`, and returns its name.
+    pub(crate) async fn fresh_database(&self, owner: &str) -> String {
+        let name = fresh("db");
+        self.superuser("postgres")
+            .await
+            .batch(
+                "make a database",
+                &format!("CREATE DATABASE {name} OWNER \"{owner}\""),
+            )
+            .await
+            .unwrap();
+        name
+    }
+
+    /// Runs statements in `psql`, as a person would, over TLS.
+    pub(crate) fn psql(&self, user: &str, password: &str, database: &str, sql: &str) -> Psql {
+        let ca = self.folder.join("ca.crt");
+        if !ca.exists() {
+            write_private(&ca, &self.certificates.ca);
+            fs::set_permissions(&ca, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let output = Command::new(place("APONO_TEST_PSQL"))
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql])
+            .env("PGHOST", "localhost")
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", user)
+            .env("PGPASSWORD", password)
+            .env("PGDATABASE", database)
+            .env("PGSSLMODE", "verify-full")
+            .env("PGSSLROOTCERT", &ca)
+            .env("PGCONNECT_TIMEOUT", "10")
+            .output()
+            .unwrap();
+        Psql {
+            ok: output.status.success(),
+            out: String::from_utf8_lossy(&output.stdout)
+                .trim_end()
+                .to_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Returns all the server has logged so far, every statement included.
+    pub(crate) fn log(&self) -> String {
+        log_of(&self.folder)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // The keeper waits for the end of this pipe. Shared clusters are never dropped: their pipe ends with the process.
+        drop(self.keeper.stdin.take());
+        let _ended = self.keeper.wait();
+    }
+}
+
+/// Returns a name no other caller in this process gets.
+pub(crate) fn fresh(prefix: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{prefix}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Returns one of the places `scripts/postgres.sh` prints, after it has fetched what is missing.
+fn place(key: &str) -> &'static Path {
+    static PLACES: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
+    let places = PLACES.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres.sh");
+        let output = Command::new(&script)
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{} failed", script.display());
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(key, path)| (key.to_owned(), PathBuf::from(path)))
+            .collect()
+    });
+    places
+        .get(key)
+        .unwrap_or_else(|| panic!("scripts/postgres.sh does not print {key}"))
+}
+
+/// The server refuses to run as root; then everything of it belongs to user `postgres`.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn as_server_user(program: &Path) -> Command {
+    if is_root() {
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    }
+}
+
+fn new_folder() -> PathBuf {
+    let folder = tempfile::Builder::new()
+        .prefix("apono-pg-")
+        .tempdir()
+        .unwrap()
+        .keep();
+    give_to_server(&folder);
+    // The socket and the CA are for everyone; the data folder has its own mode.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+fn give_to_server(path: &Path) {
+    if is_root() {
+        let done = Command::new("chown")
+            .arg("postgres:postgres")
+            .arg(path)
+            .status()
+            .unwrap();
+        assert!(done.success(), "chown of {} failed", path.display());
+    }
+}
+
+fn write_private(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    give_to_server(path);
+}
+
+fn initdb(version: Version, folder: &Path) {
+    let password = folder.join("password");
+    write_private(&password, SUPERUSER_PASSWORD);
+    let output = as_server_user(&version.bin().join("initdb"))
+        .arg("-D")
+        .arg(folder.join("data"))
+        .args(["-U", "postgres", "-A", "scram-sha-256", "--no-sync"])
+        .args(["-E", "UTF8", "--locale=C.UTF-8"])
+        .arg(format!("--pwfile={}", password.display()))
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "initdb failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    fs::remove_file(password).unwrap();
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn configuration(folder: &Path, port: u16, extra: &str) -> String {
+    format!(
+        "listen_addresses = '127.0.0.1,{UNNAMED_ADDRESS}'\n\
+         port = {port}\n\
+         unix_socket_directories = '{folder}'\n\
+         ssl = on\n\
+         ssl_cert_file = '{folder}/server.crt'\n\
+         ssl_key_file = '{folder}/server.key'\n\
+         password_encryption = 'scram-sha-256'\n\
+         fsync = off\n\
+         synchronous_commit = off\n\
+         full_page_writes = off\n\
+         shared_buffers = '32MB'\n\
+         max_connections = 200\n\
+         max_prepared_transactions = 10\n\
+         shared_preload_libraries = 'pg_stat_statements'\n\
+         log_statement = 'all'\n\
+         log_line_prefix = '%m [%p] %u@%d '\n\
+         lc_messages = 'C'\n\
+         {extra}\n",
+        folder = folder.display()
+    )
+}
+
+/// Starts the server and waits until it answers. Returns nothing if the port was taken.
+fn start(version: Version, folder: &Path, port: u16) -> Option<Child> {
+    let mut keeper = keep(version, folder);
+    let deadline = Instant::now() + START_LIMIT;
+    while !is_ready(folder, port) {
+        let log = log_of(folder);
+        if log.contains("could not create any TCP/IP sockets") {
+            fs::write(folder.join("again"), "").unwrap();
+            drop(keeper.stdin.take());
+            keeper.wait().unwrap();
+            fs::remove_file(folder.join("again")).unwrap();
+            fs::remove_file(folder.join("log")).unwrap();
+            return None;
+        }
+        assert!(
+            !has_given_up(&log) && Instant::now() < deadline,
+            "the server does not start:\n{log}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Some(keeper)
+}
+
+/// Starts the server under a shell that stops it and removes the folder once its input ends, which the kernel sees to even
+/// when this process is killed.
+fn keep(version: Version, folder: &Path) -> Child {
+    const KEEPER: &str = r#"
+        trap '' INT TERM HUP
+        "$2/postgres" -D "$1/data" >>"$1/log" 2>&1 &
+        server=$!
+        cat >/dev/null
+        kill -INT "$server" 2>/dev/null
+        wait "$server"
+        [ -e "$1/again" ] || rm -rf "$1"
+    "#;
+    as_server_user(Path::new("/bin/sh"))
+        .args(["-c", KEEPER, "keeper"])
+        .arg(folder)
+        .arg(version.bin())
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // Ctrl-C must not reach the server: its end comes by the pipe.
+        .process_group(0)
+        .spawn()
+        .unwrap()
+}
+
+/// A refused connection attempt of ours is logged as FATAL too, while the server is starting up.
+fn has_given_up(log: &str) -> bool {
+    log.lines()
+        .any(|line| line.contains("FATAL:  ") && !line.contains("starting up"))
+}
+
+fn is_ready(folder: &Path, port: u16) -> bool {
+    Command::new(place("APONO_TEST_PSQL"))
+        .args(["-X", "-q", "-c", "SELECT 1"])
+        .env("PGHOST", folder)
+        .env("PGPORT", port.to_string())
+        .env("PGUSER", "postgres")
+        .env("PGPASSWORD", SUPERUSER_PASSWORD)
+        .env("PGDATABASE", "postgres")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
+}
+
+fn log_of(folder: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(folder.join("log")).unwrap_or_default()).into_owned()
+}
