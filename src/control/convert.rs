@@ -326,5 +326,4 @@ fn parse_settings(fields: Fields<'_>) -> Result<BTreeMap<String, String>, Invali
 }
 
 #[cfg(test)]
-#[path = "convert_tests.rs"]
 mod tests;

@@ -121,6 +121,6 @@ pub enum SetupError {
     Client {
         /// Why.
         #[source]
-        source: reqwest::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }

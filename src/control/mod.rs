@@ -1,6 +1,5 @@
 //! Owns the one conversation with the control plane, outbound only. Never touches a target, never decides what is allowed.
 
-mod answer;
 mod convert;
 mod error;
 #[cfg(any(test, feature = "test-util"))]
@@ -9,13 +8,10 @@ mod fields;
 mod http;
 pub mod protocol;
 mod render;
-mod token;
-mod upload;
 
 pub use convert::{ParsedTask, parse_task};
 pub use error::{ControlError, SetupError};
-pub use http::{HttpControlPlane, HttpOptions, OutboundProxy, TimeLimits};
-pub use token::TokenSource;
+pub use http::{HttpControlPlane, HttpOptions, OutboundProxy, TimeLimits, TokenSource};
 
 use crate::domain::{
     EndReport, Grant, Integration, IntegrationId, InventoryRecord, Lease, SessionId, TaskId,

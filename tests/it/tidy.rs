@@ -32,11 +32,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "control/http",
         &[
+            "address",
             "clock",
             "control",
             "control/protocol",
             "domain",
-            "retry",
             "secret",
         ],
     ),
@@ -76,7 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("lifecycle", &["domain"]),
     // Beside the tower.
-    ("config", &["domain", "policy", "secret"]),
+    ("config", &["address", "domain", "policy", "secret"]),
     ("telemetry", &["clock", "domain", "secret"]),
     ("telemetry/metrics", &["domain"]),
     // The other end of the channel, never shipped with the connector.
@@ -135,7 +135,7 @@ const EDGES: &[Edge] = &[
     ),
     edge(
         &["reqwest"],
-        &["src/control/http.rs", "src/reference_plane/command"],
+        &["src/control/http", "src/reference_plane/command"],
         "one client, with limits",
     ),
     edge(

@@ -1,4 +1,4 @@
-//! Golden orders and lists: what the door lets through, and what it says of the rest.
+//! Owns golden orders and lists: what the door lets through, and what it says of the rest. Never tests transport.
 
 use super::*;
 use crate::control::protocol as wire;

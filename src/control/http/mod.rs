@@ -1,11 +1,14 @@
 //! Owns the HTTPS client of the control channel: identity, limits, classes of failure. Never retries and never follows a redirect.
 
-use super::answer::{self, Answered};
+mod answer;
+mod token;
+mod upload;
+
+pub use token::TokenSource;
+
 use super::convert::{parse_grants, parse_integrations, parse_task};
 use super::error::SetupError;
 use super::protocol as wire;
-use super::token::{TokenKeeper, TokenSource};
-use super::upload::{self, AbortFlag};
 use super::{
     ControlError, ControlPlane, GrantsList, Header, Heartbeat, Hello, IntegrationsList,
     InventoryStream, LeaseAsk, Leased, Renewal, Renewed, Session, TaskReport, render,
@@ -16,12 +19,15 @@ use crate::domain::{
     ConnectorId, EndReport, IntegrationId, ResourceKind, SessionId, TaskId, TaskKind,
 };
 use crate::secret::Secret;
+use answer::Answered;
 use async_trait::async_trait;
 use reqwest::{Body, Client, Method, RequestBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use token::TokenKeeper;
+use upload::AbortFlag;
 use url::Url;
 
 /// What a lease call may take beyond its wait: 10 s.
@@ -208,7 +214,9 @@ fn build_client(options: &HttpOptions) -> Result<Client, SetupError> {
     }
     builder.build().map_err(|source| match &options.ca_file {
         Some(path) => SetupError::CaContent { path: path.clone() },
-        None => SetupError::Client { source },
+        None => SetupError::Client {
+            source: Box::new(source),
+        },
     })
 }
 

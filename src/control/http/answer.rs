@@ -1,7 +1,7 @@
 //! Owns reading an answer within limits. Never trusts a length, a status or a text the other side chose.
 
-use super::protocol::{self as wire, MAX_ANSWER_BYTES, MAX_PAGE};
-use super::{ControlError, Session};
+use crate::control::protocol::{self as wire, MAX_ANSWER_BYTES, MAX_PAGE};
+use crate::control::{ControlError, Session};
 use crate::domain::{SessionId, shown};
 use crate::secret::Secret;
 use jiff::{Timestamp, fmt::rfc2822};

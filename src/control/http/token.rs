@@ -1,6 +1,6 @@
 //! Owns the bearer token: where it comes from and when it is read again. Never shows it.
 
-use super::ControlError;
+use crate::control::ControlError;
 use crate::secret::Secret;
 use std::io::{Error, ErrorKind};
 use std::os::unix::fs::MetadataExt;

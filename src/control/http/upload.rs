@@ -1,7 +1,7 @@
 //! Owns the body of an inventory upload: NDJSON, compressed as it goes. Never holds more than one chunk.
 
-use super::protocol::InventoryLine;
-use super::{InventoryItem, InventoryStream, render};
+use crate::control::protocol::InventoryLine;
+use crate::control::{InventoryItem, InventoryStream, render};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
