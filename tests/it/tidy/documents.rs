@@ -54,12 +54,15 @@ fn names_of_tests() -> BTreeSet<String> {
         .collect()
 }
 
-/// The functions that stand under a `#[test]` or `#[tokio::test…]` line.
+/// Lines under which a function is a test; the macro of `support::cluster` makes one for each version of the server.
+const MARKS: &[&str] = &["#[test]", "#[tokio::test", "on_every_server!"];
+
+/// The functions that stand under such a line.
 fn tests_in(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut marked = false;
     for line in source.lines().map(str::trim_start) {
-        marked = marked || line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        marked = marked || MARKS.iter().any(|mark| line.starts_with(mark));
         let Some((_, rest)) = line
             .split_once("fn ")
             .filter(|(before, _)| matches!(*before, "" | "async "))
