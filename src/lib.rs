@@ -6,6 +6,7 @@ pub mod domain;
 
 pub mod address;
 pub mod clock;
+pub mod cut;
 pub mod seal;
 pub mod secret;
 
@@ -21,5 +22,6 @@ pub mod secrets;
 
 pub mod control;
 
+pub mod config;
 pub mod lifecycle;
 pub mod retry;

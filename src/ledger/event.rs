@@ -95,6 +95,43 @@ pub enum Event {
     Delivered(u64),
     /// Starts were frozen or freed by an operator.
     Frozen(bool),
+    /// Reports are numbered from here on. Written by compaction, so that a number is never given out twice.
+    ReportsFrom(u64),
+}
+
+impl Event {
+    /// Returns the stable snake_case name of the kind, for logs and cut points.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::InstanceNamed(_) => "instance_named",
+            Self::EpochSeen(_) => "epoch_seen",
+            Self::IntegrationKnown(_) => "integration_known",
+            Self::IntegrationGone(_) => "integration_gone",
+            Self::StartIntended { .. } => "start_intended",
+            Self::GrantLearned { .. } => "grant_learned",
+            Self::StepBegan { .. } => "step_began",
+            Self::StepDone { .. } => "step_done",
+            Self::Started { .. } => "started",
+            Self::StartAbandoned(_) => "start_abandoned",
+            Self::ExpiryMoved { .. } => "expiry_moved",
+            Self::EndIntended { .. } => "end_intended",
+            Self::EndCalledOff { .. } => "end_called_off",
+            Self::Closed(_) => "closed",
+            Self::Clean(_) => "clean",
+            Self::Queued { .. } => "queued",
+            Self::Delivered(_) => "delivered",
+            Self::Frozen(_) => "frozen",
+            Self::ReportsFrom(_) => "reports_from",
+        }
+    }
+
+    /// Tells whether this must be on disk before anything happens: only what opens access does. All else is about
+    /// access that exists already, and a disk that cannot be written must not keep access open.
+    #[must_use]
+    pub fn opens_access(&self) -> bool {
+        matches!(self, Self::StartIntended { .. })
+    }
 }
 
 /// A report on its way. Credentials in it are ciphertext.

@@ -7,4 +7,6 @@ mod pg_connect;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod config_errors;
+#[cfg(test)]
 mod tidy;
