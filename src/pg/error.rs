@@ -288,7 +288,10 @@ pub(super) fn of_call(
             source: Box::new(error),
         };
     }
-    let lost = error.is_closed() || error.source().is_none_or(<dyn Error>::is::<std::io::Error>);
+    let lost = error.is_closed()
+        || error
+            .source()
+            .is_some_and(<dyn Error>::is::<std::io::Error>);
     if lost {
         PgError::Closed {
             place,

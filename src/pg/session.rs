@@ -3,7 +3,7 @@
 use super::driver::{Shared, Warning, start};
 use super::error::of_call;
 use super::options::Limits;
-use super::{ConnectOptions, PgError, Place, Row, Server, connect};
+use super::{ConnectOptions, Ident, Literal, PgError, Place, Row, Server, connect};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +70,7 @@ impl Session {
             database: options.database.clone(),
             user: options.user.clone(),
         });
+        check_names(options, &place)?;
         let opened = Box::pin(Self::open(options, limits, Arc::clone(&place)));
         match tokio::time::timeout(CONNECT_LIMIT, opened).await {
             Ok(session) => session,
@@ -285,6 +286,29 @@ impl Drop for CutOnDrop<'_> {
             shared.cut.cancel();
         }
     }
+}
+
+/// The server cuts a longer name without a word, and so would let us in as, or into, something else.
+fn check_names(options: &ConnectOptions, place: &Arc<Place>) -> Result<(), PgError> {
+    let named = |what: &str, text: &str| {
+        Ident::new(text)
+            .map(|_| ())
+            .map_err(|problem| format!("{what}: {problem}"))
+    };
+    let whole = |what: &str, text: &str| {
+        Literal::new(text)
+            .map(|_| ())
+            .map_err(|problem| format!("{what}: {problem}"))
+    };
+    named("user", &options.user)
+        .and_then(|()| named("database", &options.database))
+        .and_then(|()| whole("password", options.password.expose()))
+        .and_then(|()| whole("application name", &options.application_name))
+        .map_err(|problem| PgError::Mismatch {
+            place: Arc::clone(place),
+            note: "connect",
+            source: problem.into(),
+        })
 }
 
 /// Makes the session independent of what was set for the role, the database or the server.

@@ -3,10 +3,12 @@
 //! Every module is marked as test code, so that the lints for tests hold in the support code too.
 
 #[cfg(test)]
+mod config_errors;
+#[cfg(test)]
 mod pg_connect;
 #[cfg(test)]
-mod support;
+mod pg_session;
 #[cfg(test)]
-mod config_errors;
+mod support;
 #[cfg(test)]
 mod tidy;

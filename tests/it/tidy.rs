@@ -60,6 +60,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "policy",
             "retry",
             "targets",
+            "telemetry",
             "telemetry/metrics",
         ],
     ),
@@ -74,6 +75,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "telemetry/metrics",
         ],
     ),
+    ("operator", &["clock", "domain", "executor", "lifecycle"]),
     ("lifecycle", &["domain"]),
     // Beside the tower.
     ("config", &["address", "domain", "policy", "secret"]),

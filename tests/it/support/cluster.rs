@@ -19,6 +19,11 @@ pub(crate) const SUPERUSER_PASSWORD: &str = "superuser-of-a-test-cluster";
 /// A loopback address the server listens on and its certificate does not carry.
 pub(crate) const UNNAMED_ADDRESS: &str = "127.0.0.2";
 
+/// Members of the two groups are asked for their password in the old ways; the groups exist only if a test makes them.
+const ACCESS: &str = "local all all scram-sha-256\n\
+     host all +asked_in_clear 127.0.0.0/8 password\n\
+     host all +asked_by_md5 127.0.0.0/8 md5\n\
+     host all all 127.0.0.0/8 scram-sha-256\n";
 /// Longest wait for a server to answer.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -100,10 +105,7 @@ impl Cluster {
         initdb(version, &folder);
         write_private(&folder.join("server.crt"), &certificates.server);
         write_private(&folder.join("server.key"), &certificates.key);
-        write_private(
-            &folder.join("data/pg_hba.conf"),
-            "local all all scram-sha-256\nhost all all 127.0.0.0/8 scram-sha-256\n",
-        );
+        write_private(&folder.join("data/pg_hba.conf"), ACCESS);
         // Another process may take the free port before the server does.
         for _ in 0..5 {
             let port = free_port();

@@ -2,4 +2,6 @@
 
 pub(crate) mod certificate;
 pub(crate) mod cluster;
+pub(crate) mod fake_server;
+pub(crate) mod logs;
 pub(crate) mod road;
