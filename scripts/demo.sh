@@ -107,7 +107,6 @@ SQL
 (umask 077 && printf '{"username": "apono_connector", "password": "%s"}\n' "$connector_password" >"$stage/secret.json")
 (umask 077 && mkdir "$stage/state")
 cat >"$stage/connector.toml" <<TOML
-[health]
 listen = "127.0.0.1:$health_port"
 TOML
 start_plane
