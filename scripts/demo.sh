@@ -5,26 +5,29 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/machine.sh
 . scripts/stage.sh
+. scripts/system.sh
 
-need_rust
-server_bin="$(scripts/postgres.sh debian-only | sed -n 's/^APONO_PG_BIN=//p')"
-need openssl openssl
-psql="$server_bin/psql"
-[ -x "$psql" ] || psql=psql
-build "connector and control plane" cargo build --locked --features reference-plane
-programs="${CARGO_TARGET_DIR:-target}/debug"
+steps_total="$(grep -c '^step "' "scripts/${0##*/}")"
+steps_begun=0
+steps_ok=0
 
-port="$(free_port)"
-plane_port="$(free_port)"
-health_port="$(free_port)"
-superuser_password="$(password)"
-began="$(now)"
-
-# The server's own word: one value, as superuser. `ask DATABASE SQL`
-ask() {
-    PGPASSWORD="$superuser_password" "$psql" -XqAt -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$port" -U postgres -d "$1" -c "$2"
+# step "SENTENCE": the step before this one is over, and is counted.
+step() {
+    [ "$steps_begun" -eq 0 ] || steps_ok=$((steps_ok + 1))
+    steps_begun=$((steps_begun + 1))
+    headline "$steps_begun. $1"
 }
-answers() { [ "$(ask postgres "$1")" = "$2" ]; }
+before_leaving() { end_server; }
+last_words() {
+    local status="$1"
+    if [ "$status" -eq 0 ]; then steps_ok=$((steps_ok + 1)); fi
+    printf '\ndemo: %d of %d steps ok\n' "$steps_ok" "$steps_total"
+    if [ "$status" -eq 0 ] && [ "$steps_ok" -ne "$steps_total" ]; then status=1; fi
+    return "$status"
+}
+
+system_needs debug
+began="$(now)"
 
 # A person at psql, with the credential she unsealed. `as PERSON DATABASE SQL`; the person's credential is in a file.
 as() {
@@ -41,26 +44,6 @@ refused() {
     [[ "$said" == *"$1"* ]]
 }
 login_refused() { ! as "$1" app 'SELECT 1' >/dev/null 2>&1; }
-
-plane() {
-    "$programs/apono-control-plane" "$@" --url "http://127.0.0.1:$plane_port" --admin-token-file "$stage/admin.token"
-}
-start_plane() {
-    launch control-plane "$programs/apono-control-plane" serve --listen "127.0.0.1:$plane_port" --store "$stage/plane.sqlite" \
-        --connector-token-file "$stage/connector.token" --admin-token-file "$stage/admin.token"
-    until_true 10 "the control plane listens" plane_listens
-}
-plane_is_dead() { ! plane_listens; }
-plane_listens() { (exec 3<>"/dev/tcp/127.0.0.1/$plane_port") 2>/dev/null; }
-start_connector() {
-    launch connector connector
-}
-connector() {
-    export APONO_URL="http://127.0.0.1:$plane_port" APONO_CONNECTOR_ID=demo APONO_TOKEN
-    export APONO_STATE_DIR="$stage/state" APONO_CONFIG="$stage/connector.toml"
-    APONO_TOKEN="$(cat "$stage/connector.token")"
-    exec "$programs/apono-connector" run
-}
 
 # grant_to PERSON ARGUMENTS…: orders access, keeps the credential in the person's file and the id in `grant_id`.
 grant_to() {
@@ -81,18 +64,10 @@ expiry_of() { ask postgres "SELECT coalesce(extract(epoch FROM rolvaliduntil), 0
 time_of() { date -u -d "@$1" +%H:%M:%S; }
 
 step "A private database server, a control plane and a connector start"
-start_server "$port" "$superuser_password"
-connector_password="$(password)"
-PGPASSWORD="$superuser_password" "$psql" -Xq -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$port" -U postgres <<SQL
-CREATE ROLE app_owner NOLOGIN;
-CREATE DATABASE app OWNER app_owner;
+start_server "log_statement = 'all'"
+prepare_server
+as_superuser app <<SQL
 CREATE DATABASE billing OWNER app_owner;
--- What a database administrator does once: a role that makes our roles, and the connector's own user.
-CREATE ROLE apono_admin NOLOGIN CREATEROLE;
-CREATE ROLE apono_connector LOGIN PASSWORD '$connector_password';
-GRANT apono_admin TO apono_connector;
-GRANT app_owner TO apono_admin;
-\connect app
 SET ROLE app_owner;
 CREATE SCHEMA sales;
 CREATE TABLE sales.orders (id int PRIMARY KEY, customer text NOT NULL);
@@ -104,19 +79,13 @@ SET ROLE app_owner;
 CREATE SCHEMA ledger;
 CREATE TABLE ledger.accounts (id int PRIMARY KEY);
 SQL
-(umask 077 && printf '{"username": "apono_connector", "password": "%s"}\n' "$connector_password" >"$stage/secret.json")
-(umask 077 && mkdir "$stage/state")
-cat >"$stage/connector.toml" <<TOML
-listen = "127.0.0.1:$health_port"
-TOML
 start_plane
 start_connector
 equal "PostgreSQL $(ask postgres 'SHOW server_version') answers on port $port, TLS on" on "$(ask postgres 'SHOW ssl')"
 equal "the connector's role is no superuser" f "$(ask postgres "SELECT bool_or(rolsuper) FROM pg_roles WHERE rolname LIKE 'apono%'")"
 
 step "The server is registered as integration \`shop\`"
-plane integration add --connector demo --name shop --type postgresql --setting hostname=127.0.0.1 --setting "port=$port" \
-    --setting dbname=app --setting sslmode=require --secret "file:$stage/secret.json" | show
+register shop | show
 connector_is_in() { [ "$(sessions apono_connector)" -gt 0 ] || [ -n "$(ask app "SELECT 1 FROM pg_namespace WHERE nspname = 'apono'")" ]; }
 until_true 15 "the connector finds the server" connector_is_in
 ok "the connector has logged in to the server"

@@ -1,25 +1,15 @@
-# Owns the stage of the demo: a temporary folder, the processes in it, counting steps, showing progress. Sourced, never run.
+# Owns the stage: a temporary folder, the processes in it, waiting with a sign of life, leaving nothing behind. Sourced, never run.
 # shellcheck shell=bash
 
-stage="$(mktemp -d "${TMPDIR:-/tmp}/apono-demo.XXXXXX")"
+stage="$(mktemp -d "${TMPDIR:-/tmp}/apono-stage.XXXXXX")"
 chmod 711 "$stage"
-steps_total="$(grep -c '^step "' "scripts/${0##*/}")"
-steps_begun=0
-steps_ok=0
 # Processes of ours, by name, so that only these are ever ended.
 declare -A running=()
-server_bin=''
 
 if [ -t 1 ]; then bold=$'\e[1m' green=$'\e[32m' red=$'\e[31m' dim=$'\e[2m' plain=$'\e[0m' wipe=$'\r\e[K'
 else bold='' green='' red='' dim='' plain='' wipe=''; fi
 
-# step "SENTENCE": the step before this one is over, and is counted.
-step() {
-    [ "$steps_begun" -eq 0 ] || steps_ok=$((steps_ok + 1))
-    steps_begun=$((steps_begun + 1))
-    printf '\n%s%2d. %s%s\n' "$bold" "$steps_begun" "$1" "$plain"
-}
-
+headline() { printf '\n%s%s%s\n' "$bold" "$1" "$plain"; }
 ok() { printf '%s    %sok%s   %s\n' "$wipe" "$green" "$plain" "$1"; }
 show() { sed "s/^/         $dim| /; s/\$/$plain/"; }
 
@@ -128,49 +118,9 @@ slay() {
     unset "running[$1]"
 }
 
-free_port() {
-    local port
-    while port=$((20000 + RANDOM % 40000)); (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
-    printf '%s' "$port"
-}
-
-password() { head -c 18 /dev/urandom | base64 | tr '+/' '-_'; }
-
-# The server's programs refuse to run as root.
-as_postgres() {
-    if [ "$(id -u)" -eq 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi
-}
-
-# start_server PORT PASSWORD: a private cluster in the stage's folder, reached only from this machine.
-start_server() {
-    local data="$stage/server/data" owner
-    mkdir "$stage/server"
-    printf '%s' "$2" >"$stage/server/superuser"
-    chmod 600 "$stage/server/superuser"
-    owner="$(as_postgres id -un)"
-    [ "$(id -u)" -ne 0 ] || chown -R "$owner" "$stage/server"
-    (
-        cd "$stage/server" || exit
-        as_postgres "$server_bin/initdb" -D "$data" -U postgres --pwfile="$stage/server/superuser" \
-            -A scram-sha-256 --no-sync -E UTF8 --locale=C.UTF-8 >/dev/null
-        as_postgres openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
-            -keyout "$data/server.key" -out "$data/server.crt" 2>/dev/null
-        as_postgres tee -a "$data/postgresql.conf" >/dev/null <<CONF
-listen_addresses = '127.0.0.1'
-port = $1
-unix_socket_directories = ''
-ssl = on
-log_statement = 'all'
-logging_collector = off
-CONF
-        as_postgres "$server_bin/pg_ctl" -D "$data" -l "$stage/server/log" -s -w start
-    )
-}
-
-end_server() {
-    [ -e "$stage/server/data/postmaster.pid" ] || return 0
-    (cd "$stage/server" && as_postgres "$server_bin/pg_ctl" -D "$stage/server/data" -s -w -m immediate stop) || true
-}
+# A script may have something to end before the folder goes, and something to say afterwards; it says with which status to leave.
+before_leaving() { :; }
+last_words() { return "$1"; }
 
 leave() {
     local status=$? name
@@ -179,11 +129,9 @@ leave() {
         kill -KILL "${running[$name]}" 2>/dev/null || true
     done
     wait 2>/dev/null || true
-    end_server
+    before_leaving
     rm -rf "$stage"
-    if [ "$status" -eq 0 ]; then steps_ok=$((steps_ok + 1)); fi
-    printf '\ndemo: %d of %d steps ok\n' "$steps_ok" "$steps_total"
-    [ "$steps_ok" -eq "$steps_total" ] || status=$((status == 0 ? 1 : status))
+    last_words "$status" || exit "$?"
     exit "$status"
 }
 trap leave EXIT

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 #[cfg(feature = "test-util")]
-pub use armed::{arm, record_to};
+pub use armed::{InvalidCutPoint, arm, record_to};
 
 /// Marks a place between two outside effects.
 ///
@@ -20,11 +20,17 @@ pub fn point(name: impl Display) {
 
 #[cfg(feature = "test-util")]
 mod armed {
-    use crate::domain::{InvalidValue, shown};
     use std::fs::OpenOptions;
     use std::io::Write;
     use std::path::PathBuf;
     use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    /// A cut point was not named in the form expected.
+    #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+    #[error(
+        "`APONO_CUT_POINT` is `{0}`, must be the name of a cut point, or name, `#` and a number from 1"
+    )]
+    pub struct InvalidCutPoint(String);
 
     static SWITCH: Mutex<Switch> = Mutex::new(Switch {
         fuse: None,
@@ -44,7 +50,7 @@ mod armed {
     }
 
     impl Fuse {
-        pub(super) fn parse(spec: &str) -> Result<Self, InvalidValue> {
+        pub(super) fn parse(spec: &str) -> Result<Self, InvalidCutPoint> {
             let (name, pass) = match spec.rsplit_once('#') {
                 Some((name, pass)) => (name, pass.parse::<u32>().ok().filter(|n| *n > 0)),
                 None => (spec, Some(1)),
@@ -54,13 +60,7 @@ mod armed {
                     name: name.to_owned(),
                     passes_left,
                 }),
-                _ => Err(InvalidValue::new(
-                    "`APONO_CUT_POINT`",
-                    format!(
-                        "is `{}`, must be the name of a cut point, or name, `#` and a number from 1",
-                        shown(spec)
-                    ),
-                )),
+                _ => Err(InvalidCutPoint(spec.escape_debug().take(80).collect())),
             }
         }
 
@@ -78,7 +78,7 @@ mod armed {
     ///
     /// # Errors
     /// When the text is not of that form.
-    pub fn arm(spec: Option<&str>) -> Result<(), InvalidValue> {
+    pub fn arm(spec: Option<&str>) -> Result<(), InvalidCutPoint> {
         switch().fuse = spec.map(Fuse::parse).transpose()?;
         Ok(())
     }

@@ -14,14 +14,24 @@ pub mod policy;
 
 pub mod ledger;
 
-pub mod targets;
-
 pub mod pg;
-
 pub mod secrets;
+pub mod targets;
 
 pub mod control;
 
+pub mod executor;
+pub mod inventory;
+
+pub mod agent;
+pub mod cli;
+pub mod inventory;
+
 pub mod config;
 pub mod lifecycle;
+pub mod operator;
 pub mod retry;
+pub mod telemetry;
+
+#[cfg(feature = "reference-plane")]
+pub mod reference_plane;

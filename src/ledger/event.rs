@@ -134,7 +134,25 @@ impl Event {
     }
 }
 
-/// A report on its way. Credentials in it are ciphertext.
+/// A report on its way. Credentials in it are ciphertext: there is no way to put anything else here.
+///
+/// ```
+/// use apono_connector::domain::{CredentialChange, SealedCredential};
+/// CredentialChange::New(SealedCredential::from_ciphertext("armour".to_owned()));
+/// ```
+/// ```compile_fail,E0308
+/// use apono_connector::{domain::CredentialChange, secret::Secret};
+/// CredentialChange::New(Secret::new("hunter2".to_owned()));
+/// ```
+/// ```compile_fail,E0308
+/// use apono_connector::domain::CredentialChange;
+/// CredentialChange::New("hunter2".to_owned());
+/// ```
+/// Nor can a secret be written in any form on disk or on the wire:
+/// ```compile_fail,E0277
+/// use apono_connector::secret::Secret;
+/// serde_json::to_string(&Secret::new("hunter2".to_owned()));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum OutboxEntry {
     /// How a task ended.

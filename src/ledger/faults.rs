@@ -10,19 +10,19 @@ mod absent {
     use std::io;
 
     /// The disk fails on its own only.
-    #[derive(Debug, Clone, Copy, Default)]
-    pub(in crate::ledger) struct Faults;
+    #[derive(Debug, Clone, Default)]
+    pub(in crate::ledger) struct Faults(());
 
     impl Faults {
         #[expect(clippy::unused_self, reason = "stands in for the switch of tests")]
-        pub(in crate::ledger) fn begin_commit(self) {}
+        pub(in crate::ledger) fn begin_commit(&self) {}
 
         #[expect(
             clippy::unused_self,
             clippy::unnecessary_wraps,
             reason = "stands in for the switch of tests"
         )]
-        pub(in crate::ledger) fn check(self) -> io::Result<()> {
+        pub(in crate::ledger) fn check(&self) -> io::Result<()> {
             Ok(())
         }
     }

@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod faults;
 mod folder;
+mod memory;
 mod record;
 mod state;
 mod store;
@@ -32,6 +33,7 @@ pub use writer::Kept;
 
 use disk::{Disk, Medium};
 use folder::Folder;
+use memory::Shared;
 use redb::backends::FileBackend;
 use std::fmt;
 use std::path::Path;
@@ -40,10 +42,13 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use store::Store;
 use tokio::sync::{Semaphore, oneshot};
-use writer::{Opener, Request, Shared, Writer};
+use writer::{Opener, Request, Writer};
 
 /// Most appends that wait at once; more wait for a place.
 const MAX_WAITING: usize = 1024;
+
+/// Most notes that wait at once, in about 32 MiB; a disk that hangs for so long needs a restart anyway.
+const MAX_NOTED: usize = 65_536;
 
 /// How a ledger is kept.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +73,7 @@ pub struct Ledger(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
+    notes: Arc<Semaphore>,
     requests: Option<mpsc::Sender<Request>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -183,6 +189,7 @@ impl Ledger {
         Ok(Self(Arc::new(Inner {
             shared,
             places: Arc::new(Semaphore::new(MAX_WAITING)),
+            notes: Arc::new(Semaphore::new(MAX_NOTED)),
             requests: Some(sender),
             thread: Some(thread),
         })))
@@ -206,7 +213,7 @@ impl Ledger {
             events,
             rows,
             done,
-            slot: Some(slot),
+            slot,
         })?;
         answer.await.map_err(|_| LedgerError::Closed)?
     }
@@ -220,7 +227,7 @@ impl Ledger {
     }
 
     /// Appends events without waiting for the disk, in the order of the calls: for what may be lost because it may be done
-    /// again, so that a disk that hangs cannot keep access open.
+    /// again, so that a disk that hangs cannot keep access open. Beyond 65,536 that wait, the newest are dropped and logged.
     pub fn note(&self, events: Vec<Event>) {
         let rows = match store::rows(&events) {
             Ok(rows) => rows,
@@ -230,8 +237,11 @@ impl Ledger {
                 return;
             }
         };
+        let Ok(slot) = Arc::clone(&self.0.notes).try_acquire_owned() else {
+            tracing::error!("an event could not be noted: {MAX_NOTED} wait for the disk already");
+            return;
+        };
         let (done, _nobody_waits) = oneshot::channel();
-        let slot = Arc::clone(&self.0.places).try_acquire_owned().ok();
         let sent = self.send(Request::Append {
             events,
             rows,
@@ -243,7 +253,7 @@ impl Ledger {
         }
     }
 
-    /// Looks at what is true now. Keep the look short: appends wait for it.
+    /// Looks at what is true now. Keep the look short, since appends wait for it, and never look from inside a look.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.0.shared.state())
     }

@@ -3,12 +3,11 @@
 use super::error::LedgerError;
 use super::event::Event;
 use super::folder::Folder;
-use super::state::State;
+use super::memory::{Health, Shared};
 use super::store::{self, Opened, Store};
 use crate::cut;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -43,62 +42,15 @@ pub(super) enum Request {
         /// The same events, in the form of rows.
         rows: Vec<Vec<u8>>,
         done: oneshot::Sender<Result<Kept, LedgerError>>,
-        /// Given back when the append is answered: this bounds the queue. Ends go on without one.
-        slot: Option<OwnedSemaphorePermit>,
+        /// Given back when the append is answered: this bounds the queue.
+        slot: OwnedSemaphorePermit,
     },
     Close(oneshot::Sender<()>),
 }
 
-/// How the ledger is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Health {
-    Healthy = 0,
-    Failing = 1,
-    Damaged = 2,
-}
-
-/// What the thread and the handles share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    state: RwLock<State>,
-    health: AtomicU8,
-    pub(super) next_report: AtomicU64,
-}
-
-impl Shared {
-    pub(super) fn new(state: State) -> Self {
-        Self {
-            next_report: AtomicU64::new(state.next_report),
-            state: RwLock::new(state),
-            health: AtomicU8::new(Health::Healthy as u8),
-        }
-    }
-
-    pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn is_healthy(&self) -> bool {
-        self.health.load(Ordering::SeqCst) == Health::Healthy as u8
-    }
-
-    pub(super) fn is_damaged(&self) -> bool {
-        self.health.load(Ordering::SeqCst) == Health::Damaged as u8
-    }
-
-    fn set(&self, health: Health) {
-        self.health.store(health as u8, Ordering::SeqCst);
-    }
-}
-
 /// What the thread works with.
 pub(super) struct Writer {
-    shared: std::sync::Arc<Shared>,
+    shared: Arc<Shared>,
     disk: Disk,
     opener: Opener,
     /// The log is never rewritten below this many rows.
@@ -138,7 +90,7 @@ impl Disk {
 
 impl Writer {
     pub(super) fn new(
-        shared: std::sync::Arc<Shared>,
+        shared: Arc<Shared>,
         disk: Disk,
         opener: Opener,
         compact_above: u64,
@@ -349,7 +301,7 @@ struct Append {
     events: Vec<Event>,
     rows: Vec<Vec<u8>>,
     done: oneshot::Sender<Result<Kept, LedgerError>>,
-    _slot: Option<OwnedSemaphorePermit>,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Append {

@@ -3,6 +3,7 @@
 mod error;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fake;
+pub mod postgres;
 mod registry;
 
 pub use error::TargetError;

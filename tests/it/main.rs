@@ -5,10 +5,24 @@
 #[cfg(test)]
 mod config_errors;
 #[cfg(test)]
+mod expiry_offline;
+#[cfg(test)]
+mod grant_lifecycle;
+#[cfg(test)]
+mod ledger_open;
+#[cfg(test)]
 mod pg_connect;
 #[cfg(test)]
 mod pg_session;
 #[cfg(test)]
+mod postgres_inventory;
+#[cfg(test)]
+mod postgres_target;
+#[cfg(test)]
+mod reference_plane;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod whole_story;
