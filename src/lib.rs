@@ -25,11 +25,10 @@ pub mod inventory;
 
 pub mod agent;
 pub mod cli;
-pub mod inventory;
+pub mod operator;
 
 pub mod config;
 pub mod lifecycle;
-pub mod operator;
 pub mod retry;
 pub mod telemetry;
 

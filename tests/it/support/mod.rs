@@ -4,10 +4,7 @@ pub(crate) mod certificate;
 pub(crate) mod cluster;
 pub(crate) mod fake_server;
 pub(crate) mod logs;
-<<<<<<< HEAD
-pub(crate) mod rig;
-=======
 pub(crate) mod relay;
->>>>>>> pg
+pub(crate) mod rig;
 pub(crate) mod road;
 pub(crate) mod world;
