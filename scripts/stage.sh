@@ -37,8 +37,9 @@ equal() {
 }
 
 now() { date +%s.%N; }
-calc() { awk "BEGIN { print ($1) }"; }
-holds() { [ "$(calc "($1) ? 1 : 0")" = 1 ]; }
+# Moments are seconds since 1970 with a fraction.
+calc() { awk "BEGIN { printf \"%.3f\", ($1) }"; }
+holds() { awk "BEGIN { exit !($1) }"; }
 
 # progress WHAT SINCE: one line on a terminal, nothing elsewhere.
 progress() {
