@@ -6,6 +6,7 @@ pub mod domain;
 
 pub mod address;
 pub mod clock;
+pub mod cut;
 pub mod seal;
 pub mod secret;
 
@@ -13,17 +14,23 @@ pub mod policy;
 
 pub mod ledger;
 
-pub mod targets;
-
 pub mod pg;
-
 pub mod secrets;
+pub mod targets;
 
 pub mod control;
 
+pub mod executor;
 pub mod inventory;
+
+pub mod agent;
+pub mod cli;
+pub mod operator;
 
 pub mod config;
 pub mod lifecycle;
 pub mod retry;
 pub mod telemetry;
+
+#[cfg(feature = "reference-plane")]
+pub mod reference_plane;

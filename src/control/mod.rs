@@ -2,6 +2,8 @@
 
 mod convert;
 mod error;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fake;
 mod fields;
 mod http;
 pub mod protocol;

@@ -16,7 +16,7 @@ const SEND_LIMIT: Duration = Duration::from_secs(120);
 ///
 /// # Contract
 /// - A walk goes over everything, parents before what is in them, and sends each thing once.
-/// - Only a whole walk sends [`InventoryItem::Complete`] last, so that a part is never taken for the whole.
+/// - Only a walk that went over everything sends [`InventoryItem::Complete`], so that a part is never taken for the whole.
 /// - Memory does not grow with the number of records.
 /// - Reads only.
 #[async_trait]
@@ -58,7 +58,7 @@ impl RecordSender {
     /// Closes the channel in the way that fits how the walk ended.
     ///
     /// # Errors
-    /// The walk's own, or that nobody takes records any more.
+    /// The walk's own.
     pub async fn finish(self, walk: Result<(), SourceError>) -> Result<u64, SourceError> {
         walk?;
         self.channel

@@ -1,13 +1,17 @@
 //! Behaviour of the whole product.
-
-// Marked as test code, so that the lints for tests hold in the support code too.
-#[cfg(test)]
-mod support;
+//!
+//! Every module is marked as test code, so that the lints for tests hold in the support code too.
 
 #[cfg(test)]
 mod config_errors;
 #[cfg(test)]
 mod control_channel;
+#[cfg(test)]
+mod expiry_offline;
+#[cfg(test)]
+mod grant_lifecycle;
+#[cfg(test)]
+mod ledger_open;
 #[cfg(test)]
 mod pg_connect;
 #[cfg(test)]
@@ -15,4 +19,12 @@ mod pg_session;
 #[cfg(test)]
 mod postgres_inventory;
 #[cfg(test)]
+mod postgres_target;
+#[cfg(test)]
+mod reference_plane;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod whole_story;

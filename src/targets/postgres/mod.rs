@@ -1,0 +1,355 @@
+//! Owns how access is made and taken away in a PostgreSQL server: logins, shared access roles, and the grant table that counts them.
+//! Never touches a role without our mark, and never waits in an end for anything a person can hold.
+
+mod access_role;
+mod cleanup;
+mod end;
+mod error;
+mod leftovers;
+mod levels;
+mod mark;
+mod mend;
+mod observe;
+mod password;
+mod plan;
+mod pool;
+mod record;
+mod render;
+mod rows;
+mod schema;
+mod scope;
+mod sessions;
+mod settings;
+mod start;
+
+pub use levels::published_table;
+pub use settings::SETTINGS;
+
+use super::{Applied, CheckReport, CleanedUp, Ended, Mended, RecordedGrant, Target, TargetError};
+use crate::domain::{
+    Change, ConnectorId, ErrorClass, Grant, Integration, IntegrationId, InvalidValue, LoginName,
+    Plan, SettingsDigest, Start, Step,
+};
+use crate::pg::ConnectOptions;
+use crate::policy::{EndWarrant, Permit};
+use crate::secret::Secret;
+use async_trait::async_trait;
+use error::Trouble;
+use pool::{Conn, For, Pool};
+use settings::Settings;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The kind of integration this target is for.
+pub const KIND: &str = "postgresql";
+
+/// The database user the connector logs in as.
+#[derive(Debug, Clone)]
+pub struct DatabaseCredential {
+    /// Its name.
+    pub username: String,
+    /// Its password.
+    pub password: Secret,
+    /// The host the secret is for, where it says; another host is refused.
+    pub host: Option<String>,
+}
+
+/// Where a target gets its credential from; asked again for every new connection, so that a rotation needs no restart.
+#[async_trait]
+pub trait CredentialSource: Send + Sync {
+    /// Fetches the present credential.
+    ///
+    /// # Errors
+    /// When the place of the secret cannot be read or holds something else.
+    async fn fetch(&self) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// One PostgreSQL server, seen from one home database.
+pub struct PostgresTarget {
+    settings: Settings,
+    pool: Pool,
+    /// Whether our record was seen to be there and of this version.
+    ready: AtomicBool,
+    /// One filler of access lists per database: the server answers concurrent ones with errors.
+    filling: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl PostgresTarget {
+    /// Checks the settings of an integration and makes its target. Connects only when used.
+    ///
+    /// # Errors
+    /// Lists every setting that is wrong.
+    pub fn new(
+        connector: ConnectorId,
+        integration: &Integration,
+        source: Arc<dyn CredentialSource>,
+    ) -> Result<Self, Vec<InvalidValue>> {
+        let settings = Settings::parse(connector, integration)?;
+        Ok(Self {
+            pool: Pool::new(settings.clone(), source),
+            settings,
+            ready: AtomicBool::new(false),
+            filling: Mutex::default(),
+        })
+    }
+
+    /// Returns how others that only read may connect to the home database, and the role to act as where one is set.
+    ///
+    /// # Errors
+    /// When the secret or the certificate authority cannot be read.
+    pub async fn connection(&self) -> Result<(ConnectOptions, Option<String>), TargetError> {
+        let options = self.pool.options(&self.settings.home.database).await?;
+        Ok((options, self.settings.admin_role.clone()))
+    }
+
+    /// Lends a connection to the home database, with our record in place.
+    async fn home(&self, purpose: For) -> Result<Conn<'_>, Trouble> {
+        let conn = self.pool.home(purpose).await?;
+        if !self.ready.load(Ordering::Relaxed) {
+            schema::ensure(&conn).await?;
+            self.ready.store(true, Ordering::Relaxed);
+        }
+        Ok(conn)
+    }
+
+    fn fill_lock(&self, database: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(filling.entry(database.to_owned()).or_default())
+    }
+
+    /// Our record may have gone with a restored database: look again before the next use.
+    fn failed(&self, error: Trouble) -> TargetError {
+        if matches!(error.sqlstate(), Some("42P01" | "3F000")) {
+            self.ready.store(false, Ordering::Relaxed);
+        }
+        TargetError::from(error)
+    }
+
+    fn same_order(&self, permit: &Permit, grant: &Grant) -> Result<(), Trouble> {
+        if permit.settings() != self.settings.digest
+            || permit.integration() != self.settings.home.integration
+            || permit.grant() != grant.id
+        {
+            return Err(Trouble::refused(
+                ErrorClass::Conflict,
+                "settings_changed",
+                "the permit was given for other settings or another grant, judge again",
+            ));
+        }
+        Ok(())
+    }
+
+    async fn plan_with(
+        &self,
+        permit: &Permit,
+        grant: &Grant,
+        decide: impl FnOnce(&observe::Observed) -> Result<Plan, Trouble> + Send,
+    ) -> Result<Plan, Trouble> {
+        self.same_order(permit, grant)?;
+        let conn = self.home(For::Work).await?;
+        let seen = self.look(&conn, grant).await?;
+        self.pool.put(conn);
+        decide(&seen)
+    }
+
+    async fn apply_step(
+        &self,
+        permit: &Permit,
+        start: &Start,
+        step: &Step,
+    ) -> Result<Applied, Trouble> {
+        self.same_order(permit, &start.grant)?;
+        match &step.change {
+            Change::PrepareAccessRole { access_role } => {
+                let grant = &start.grant;
+                let evidence = self
+                    .prepare(access_role, &grant.resource, grant.permission)
+                    .await?;
+                Ok(Applied {
+                    evidence,
+                    credential: None,
+                    login: None,
+                    started_at: None,
+                })
+            }
+            Change::StartGrant(planned) => self.start_grant(permit, start, planned).await,
+            Change::MoveExpiry { grant, expiry } => {
+                self.extend_grant(permit, *grant, &start.grant, *expiry)
+                    .await
+            }
+            Change::SetCredential { login } => self.set_credential(permit, start, login).await,
+            Change::Verify => self.verify(&start.grant).await,
+            Change::CloseDoor | Change::EndSessions | Change::BlockLogin | Change::CleanUp => {
+                Err(wrong_step("a start"))
+            }
+        }
+    }
+
+    async fn end_step(&self, warrant: &EndWarrant, step: &Step) -> Result<Ended, Trouble> {
+        let conn = self.home(For::End).await?;
+        let reused = conn.reused;
+        match self.end_step_with(&conn, warrant, step).await {
+            Ok(ended) => {
+                self.pool.put(conn);
+                Ok(ended)
+            }
+            // An idle connection may have died unseen; every step of an end may be repeated.
+            Err(error) if reused && error.class() == ErrorClass::Transient => {
+                drop(conn);
+                self.pool.forget_idle();
+                let conn = self.home(For::End).await?;
+                let ended = self.end_step_with(&conn, warrant, step).await?;
+                self.pool.put(conn);
+                Ok(ended)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn end_step_with(
+        &self,
+        conn: &Conn<'_>,
+        warrant: &EndWarrant,
+        step: &Step,
+    ) -> Result<Ended, Trouble> {
+        match &step.change {
+            Change::CloseDoor => self.close_door(conn, warrant).await,
+            Change::EndSessions => self.end_sessions(conn, warrant).await,
+            Change::BlockLogin => self.block_login(conn, warrant).await,
+            Change::PrepareAccessRole { .. }
+            | Change::StartGrant(_)
+            | Change::MoveExpiry { .. }
+            | Change::SetCredential { .. }
+            | Change::Verify
+            | Change::CleanUp => Err(wrong_step("an end")),
+        }
+    }
+}
+
+fn wrong_step(of: &str) -> Trouble {
+    Trouble::refused(
+        ErrorClass::Bug,
+        "step_unknown",
+        format!("this is not a step of {of}"),
+    )
+}
+
+#[async_trait]
+impl Target for PostgresTarget {
+    fn integration(&self) -> IntegrationId {
+        self.settings.home.integration
+    }
+
+    fn settings(&self) -> SettingsDigest {
+        self.settings.digest
+    }
+
+    fn lane(&self, grant: &Grant) -> String {
+        // The plain name also when a distinct one is in use: too wide a lane is harmless.
+        format!(
+            "{}:{}/{}",
+            self.settings.host,
+            self.settings.port,
+            LoginName::derive(&grant.principal)
+        )
+    }
+
+    async fn check(&self) -> Result<CheckReport, TargetError> {
+        record::check(self).await.map_err(|e| self.failed(e))
+    }
+
+    async fn plan_start(&self, permit: &Permit, start: &Start) -> Result<Plan, TargetError> {
+        let planned = async {
+            password::recipient(&start.recipient)?;
+            self.plan_with(permit, &start.grant, |seen| {
+                plan::start(&self.settings.home, start, seen)
+            })
+            .await
+        };
+        planned.await.map_err(|e| self.failed(e))
+    }
+
+    async fn plan_extend(&self, permit: &Permit, grant: &Grant) -> Result<Plan, TargetError> {
+        self.plan_with(permit, grant, |seen| {
+            plan::extend(&self.settings.home, grant, seen)
+        })
+        .await
+        .map_err(|e| self.failed(e))
+    }
+
+    async fn plan_reset(&self, permit: &Permit, start: &Start) -> Result<Plan, TargetError> {
+        let planned = async {
+            password::recipient(&start.recipient)?;
+            self.plan_with(permit, &start.grant, |seen| {
+                plan::reset(&self.settings.home, &start.grant, seen)
+            })
+            .await
+        };
+        planned.await.map_err(|e| self.failed(e))
+    }
+
+    async fn apply(
+        &self,
+        permit: &Permit,
+        start: &Start,
+        step: &Step,
+    ) -> Result<Applied, TargetError> {
+        self.apply_step(permit, start, step)
+            .await
+            .map_err(|e| self.failed(e))
+    }
+
+    fn plan_end(&self, warrant: &EndWarrant) -> Plan {
+        let who = &warrant.grant.principal;
+        let step = |note: String, change| Step { note, change };
+        Plan {
+            steps: vec![
+                step(
+                    format!(
+                        "take {} on {} from {who}",
+                        warrant.grant.permission, warrant.grant.resource
+                    ),
+                    Change::CloseDoor,
+                ),
+                step(format!("end every session of {who}"), Change::EndSessions),
+                step(
+                    format!("block the login of {who} unless another grant is live"),
+                    Change::BlockLogin,
+                ),
+            ],
+        }
+    }
+
+    async fn end(&self, warrant: &EndWarrant, step: &Step) -> Result<Ended, TargetError> {
+        self.end_step(warrant, step)
+            .await
+            .map_err(|e| self.failed(e))
+    }
+
+    async fn clean_up(&self) -> Result<Vec<CleanedUp>, TargetError> {
+        self.clean_up_pass().await.map_err(|e| self.failed(e))
+    }
+
+    async fn recorded(&self) -> Result<Vec<RecordedGrant>, TargetError> {
+        record::read(self).await.map_err(|e| self.failed(e))
+    }
+
+    async fn mend(&self) -> Result<Vec<Mended>, TargetError> {
+        self.mend_pass().await.map_err(|e| self.failed(e))
+    }
+
+    async fn hold(&self, wanted: bool) {
+        self.pool.hold(wanted).await;
+    }
+}
+
+impl std::fmt::Debug for PostgresTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "PostgresTarget({}:{}/{})",
+            self.settings.host, self.settings.port, self.settings.home.database
+        )
+    }
+}

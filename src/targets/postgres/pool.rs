@@ -1,0 +1,340 @@
+//! Owns the connections of one target. Never lets an end wait behind a start, nor a person who takes all connections lock us out.
+
+use super::error::Trouble;
+use super::render::{id, lit};
+use super::settings::{DEFAULT_ADMIN_ROLE, Settings};
+use super::{CredentialSource, DatabaseCredential};
+use crate::pg::{BatchOutcome, ConnectOptions, Session};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+/// Connections for starts, checks, clean-up and reads together.
+const WORK_SLOTS: usize = 4;
+/// Connections for ends, which have slots of their own: 50 ends in one second need about 8 at a time.
+const END_SLOTS: usize = 8;
+/// Longest wait for a slot; every holder is bounded in time, so a longer one means that the server hardly answers.
+const SLOT_WAIT: Duration = Duration::from_secs(30);
+/// Idle connections kept per database.
+const IDLE_PER_DATABASE: usize = 8;
+/// An idle connection is closed after this time.
+const IDLE_TIME: Duration = Duration::from_secs(60);
+/// Shown in `pg_stat_activity`.
+const APPLICATION_NAME: &str = "apono-connector";
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    Work,
+    End,
+}
+
+/// The connections of one target.
+pub(super) struct Pool {
+    settings: Settings,
+    source: Arc<dyn CredentialSource>,
+    idle: Mutex<HashMap<String, Vec<(Session, Instant)>>>,
+    work: Semaphore,
+    ends: Semaphore,
+    holding: AtomicBool,
+    reserve: Arc<AsyncMutex<Option<Session>>>,
+    /// The credential that worked last: an end must not fail because the place of the secret is away.
+    known: Mutex<Option<DatabaseCredential>>,
+}
+
+/// A borrowed connection. Closed when dropped, unless it is put back: only who knows that no transaction is open does that.
+pub(super) struct Conn<'a> {
+    held: Held,
+    slot: Option<SemaphorePermit<'a>>,
+    /// Whether it had been idle before, so that it may turn out to be dead.
+    pub(super) reused: bool,
+}
+
+enum Held {
+    Own(Box<Session>),
+    /// The held one, empty only between two uses.
+    Reserve(OwnedMutexGuard<Option<Session>>),
+}
+
+impl Conn<'_> {
+    fn session(&self) -> Result<&Session, Trouble> {
+        match &self.held {
+            Held::Own(session) => Ok(session),
+            Held::Reserve(guard) => guard.as_ref().ok_or(Trouble::Busy),
+        }
+    }
+
+    /// The server's version, as in `server_version_num`.
+    pub(super) fn version(&self) -> u32 {
+        self.session().map_or(0, |s| s.server().version_num)
+    }
+
+    pub(super) async fn batch(
+        &self,
+        note: &'static str,
+        sql: &str,
+    ) -> Result<BatchOutcome, Trouble> {
+        Ok(self.session()?.batch(note, sql).await?)
+    }
+
+    /// Leaves a transaction that was opened by an earlier message.
+    pub(super) async fn roll_back(&self) {
+        if let Ok(session) = self.session() {
+            session.roll_back().await;
+        }
+    }
+}
+
+impl Pool {
+    pub(super) fn new(settings: Settings, source: Arc<dyn CredentialSource>) -> Self {
+        Self {
+            settings,
+            source,
+            idle: Mutex::default(),
+            work: Semaphore::new(WORK_SLOTS),
+            ends: Semaphore::new(END_SLOTS),
+            holding: AtomicBool::new(false),
+            reserve: Arc::default(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// Lends a connection to the home database.
+    pub(super) async fn home(&self, purpose: For) -> Result<Conn<'_>, Trouble> {
+        self.get(purpose, &self.settings.home.database).await
+    }
+
+    /// Lends a connection to a database.
+    pub(super) async fn get(&self, purpose: For, database: &str) -> Result<Conn<'_>, Trouble> {
+        let slots = match purpose {
+            For::Work => &self.work,
+            For::End => &self.ends,
+        };
+        let slot = tokio::time::timeout(SLOT_WAIT, slots.acquire())
+            .await
+            .map_err(|_| Trouble::Busy)?
+            .map_err(|_| Trouble::Busy)?;
+        if let Some(session) = self.take_idle(database) {
+            return Ok(Conn {
+                held: Held::Own(Box::new(session)),
+                slot: Some(slot),
+                reused: true,
+            });
+        }
+        match self.connect(database).await {
+            Ok(session) => Ok(Conn {
+                held: Held::Own(Box::new(session)),
+                slot: Some(slot),
+                reused: false,
+            }),
+            Err(error) if purpose == For::End && database == self.settings.home.database => {
+                self.borrow_reserve(slot).await.ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a connection back. Only for one without an open transaction.
+    pub(super) fn put(&self, conn: Conn<'_>) {
+        if let Held::Own(session) = conn.held {
+            if session.is_closed() {
+                return;
+            }
+            let database = session.server().database.clone();
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let list = idle.entry(database).or_default();
+            if list.len() < IDLE_PER_DATABASE {
+                list.push((*session, Instant::now()));
+            }
+        }
+        drop(conn.slot);
+    }
+
+    /// Closes every idle connection, for example after one turned out to be dead.
+    pub(super) fn forget_idle(&self) {
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    fn take_idle(&self, database: &str) -> Option<Session> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|_, list| {
+            list.retain(|(session, since)| !session.is_closed() && since.elapsed() < IDLE_TIME);
+            !list.is_empty()
+        });
+        idle.get_mut(database)?.pop().map(|(session, _)| session)
+    }
+
+    async fn borrow_reserve<'a>(&'a self, slot: SemaphorePermit<'a>) -> Option<Conn<'a>> {
+        let guard = tokio::time::timeout(SLOT_WAIT, Arc::clone(&self.reserve).lock_owned())
+            .await
+            .ok()?;
+        guard.as_ref().filter(|session| !session.is_closed())?;
+        // Whoever had it before may have left in the middle of a transaction.
+        if let Some(session) = guard.as_ref() {
+            session.roll_back().await;
+        }
+        Some(Conn {
+            held: Held::Reserve(guard),
+            slot: Some(slot),
+            reused: true,
+        })
+    }
+
+    /// Opens or closes the held connection; called again, it replaces one that died.
+    pub(super) async fn hold(&self, wanted: bool) {
+        self.holding.store(wanted, Ordering::Relaxed);
+        self.refresh_reserve().await;
+    }
+
+    /// Looks after the held connection.
+    pub(super) async fn refresh_reserve(&self) {
+        let mut reserve = self.reserve.lock().await;
+        if !self.holding.load(Ordering::Relaxed) {
+            *reserve = None;
+            return;
+        }
+        let alive = match reserve.as_ref() {
+            Some(session) => session
+                .batch("keep the held session", "SELECT 1")
+                .await
+                .is_ok(),
+            None => false,
+        };
+        if !alive {
+            *reserve = match self.connect(&self.settings.home.database).await {
+                Ok(session) => Some(session),
+                Err(error) => {
+                    tracing::warn!(error.class = %error.class(), "no connection could be held for ends");
+                    None
+                }
+            };
+        }
+    }
+
+    /// Returns how to connect, with the present credential.
+    pub(super) async fn options(&self, database: &str) -> Result<ConnectOptions, Trouble> {
+        let credential = self.credential().await?;
+        Ok(ConnectOptions {
+            host: self.settings.host.clone(),
+            port: self.settings.port,
+            database: database.to_owned(),
+            user: credential.username,
+            password: credential.password,
+            ssl_mode: self.settings.tls,
+            root_ca_pem: self.root_ca().await?,
+            application_name: APPLICATION_NAME.to_owned(),
+        })
+    }
+
+    async fn connect(&self, database: &str) -> Result<Session, Trouble> {
+        let credential = self.credential().await?;
+        let options = ConnectOptions {
+            user: credential.username.clone(),
+            password: credential.password.clone(),
+            ..self.options(database).await?
+        };
+        let session = Session::connect(&options).await?;
+        if session.server().in_recovery {
+            return Err(Trouble::Replica {
+                host: self.settings.host.clone(),
+            });
+        }
+        self.become_admin(&session).await?;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(credential);
+        Ok(session)
+    }
+
+    async fn root_ca(&self) -> Result<Option<Arc<str>>, Trouble> {
+        let Some(path) = &self.settings.root_ca else {
+            return Ok(None);
+        };
+        tokio::fs::read_to_string(path)
+            .await
+            .map(|pem| Some(Arc::from(pem)))
+            .map_err(|source| Trouble::RootCa {
+                path: path.display().to_string(),
+                source,
+            })
+    }
+
+    async fn credential(&self) -> Result<DatabaseCredential, Trouble> {
+        let fetched = match self.source.fetch().await {
+            Ok(credential) => credential,
+            Err(error) => {
+                let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                return match known.clone() {
+                    Some(credential) if self.holding.load(Ordering::Relaxed) => Ok(credential),
+                    _ => Err(Trouble::Credential(error)),
+                };
+            }
+        };
+        match &fetched.host {
+            Some(host) if *host != self.settings.host => Err(Trouble::operator(
+                "secret_for_another_host",
+                format!(
+                    "the secret is for host `{}`, the integration says `{}`",
+                    crate::domain::shown(host),
+                    self.settings.host
+                ),
+                "correct `hostname`, or point the integration at the secret of this server",
+            )),
+            _ => Ok(fetched),
+        }
+    }
+
+    /// Acts as the admin role from here on, and reads back that it is so: some servers ignore a setting without a word.
+    async fn become_admin(&self, session: &Session) -> Result<(), Trouble> {
+        let role = match &self.settings.admin_role {
+            Some(role) => role.clone(),
+            None => {
+                let right = if session.server().major() >= 16 {
+                    "SET"
+                } else {
+                    "MEMBER"
+                };
+                let known = session
+                    .batch(
+                        "look for the admin role",
+                        &format!(
+                            "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = {} AND pg_catalog.pg_has_role(session_user, oid, '{right}')",
+                            lit(DEFAULT_ADMIN_ROLE)
+                        ),
+                    )
+                    .await?;
+                match known.text() {
+                    Some(role) => role.to_owned(),
+                    None => return Ok(()),
+                }
+            }
+        };
+        let me = session
+            .batch(
+                "act as the admin role",
+                &format!("SET ROLE {}; SELECT current_user", id(&role)),
+            )
+            .await;
+        let user = &session.server().session_user;
+        match me {
+            Ok(me) if me.text() == Some(role.as_str()) => Ok(()),
+            Ok(_) => Err(admin_role_refused(&role, user)),
+            Err(error) if matches!(error.sqlstate(), Some("42501" | "22023" | "42704")) => {
+                Err(admin_role_refused(&role, user))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn admin_role_refused(role: &str, user: &str) -> Trouble {
+    Trouble::operator(
+        "admin_role_unusable",
+        format!("`{user}` cannot act as the admin role `{role}`"),
+        format!("GRANT {} TO {};", id(role), id(user)),
+    )
+}

@@ -1,0 +1,270 @@
+//! Owns the settings of a `postgresql` integration. Never connects.
+
+use crate::domain::{ConnectorId, Integration, IntegrationId, InvalidValue, SettingsDigest, shown};
+use crate::pg::SslMode;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The port a server listens on when nobody says otherwise.
+const DEFAULT_PORT: u16 = 5432;
+/// A session can hide for a while between login and its first appearance; once the role is gone nobody but a superuser can end it.
+const DEFAULT_CLEAN_UP_DELAY: Duration = Duration::from_secs(120);
+/// Longest clean-up wait, in seconds: a day.
+const MAX_CLEAN_UP_DELAY_S: u64 = 86_400;
+/// The role we act as when it exists and we are a member of it.
+pub(super) const DEFAULT_ADMIN_ROLE: &str = "apono_admin";
+
+/// Every setting a `postgresql` integration knows.
+pub const SETTINGS: [&str; 7] = [
+    "hostname",
+    "port",
+    "dbname",
+    "sslmode",
+    "ssl_root_ca",
+    "admin_role",
+    "clean_up_delay_s",
+];
+
+/// Where our own record is, and whose it is. Two homes never share a login or an access role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Home {
+    pub(super) connector: ConnectorId,
+    pub(super) integration: IntegrationId,
+    pub(super) database: String,
+}
+
+impl Home {
+    /// Tells our logins from those of another home on the same server, where the plain name is taken.
+    pub(super) fn salt(&self) -> String {
+        format!("{}\0{}", self.connector, self.database)
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(connector: &str, database: &str) -> Self {
+        Self {
+            connector: ConnectorId::parse(connector).unwrap(),
+            integration: IntegrationId::new(uuid::Uuid::nil()),
+            database: database.to_owned(),
+        }
+    }
+}
+
+/// The checked settings.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) home: Home,
+    pub(super) digest: SettingsDigest,
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) tls: SslMode,
+    pub(super) root_ca: Option<PathBuf>,
+    pub(super) admin_role: Option<String>,
+    pub(super) clean_up_delay: Duration,
+}
+
+impl Settings {
+    /// Checks every setting; the error lists all that is wrong.
+    pub(super) fn parse(
+        connector: ConnectorId,
+        integration: &Integration,
+    ) -> Result<Self, Vec<InvalidValue>> {
+        let mut reader = Reader {
+            integration,
+            problems: Vec::new(),
+        };
+        reader.refuse_unknown();
+        let host = reader.host();
+        let port = reader.number("port", u64::from(DEFAULT_PORT), 1, u64::from(u16::MAX));
+        let database = reader.name("dbname");
+        if database.is_none() {
+            reader.missing("dbname", "the home database, which holds our record");
+        }
+        let tls = reader.tls();
+        let root_ca = reader.root_ca();
+        let admin_role = reader.name("admin_role");
+        let delay = reader.number(
+            "clean_up_delay_s",
+            DEFAULT_CLEAN_UP_DELAY.as_secs(),
+            1,
+            MAX_CLEAN_UP_DELAY_S,
+        );
+        if integration.secret.is_none() {
+            reader.problems.push(InvalidValue::new(
+                "`secret`",
+                "is absent, must say where the database password is, for example `file:/run/secrets/db`",
+            ));
+        }
+        match (host, database, tls, reader.problems) {
+            (Some(host), Some(database), Some(tls), problems) if problems.is_empty() => Ok(Self {
+                home: Home {
+                    connector,
+                    integration: integration.id,
+                    database,
+                },
+                digest: integration.digest(),
+                host,
+                port: u16::try_from(port).unwrap_or(DEFAULT_PORT),
+                tls,
+                root_ca,
+                admin_role,
+                clean_up_delay: Duration::from_secs(delay),
+            }),
+            (_, _, _, problems) => Err(problems),
+        }
+    }
+}
+
+struct Reader<'a> {
+    integration: &'a Integration,
+    problems: Vec<InvalidValue>,
+}
+
+impl<'a> Reader<'a> {
+    fn value(&self, key: &str) -> Option<&'a str> {
+        self.integration.settings.get(key).map(String::as_str)
+    }
+
+    fn wrong(&mut self, key: &str, value: &str, expected: &str) {
+        self.problems.push(InvalidValue::new(
+            format!("`settings.{key}`"),
+            format!("is `{}`, must be {expected}", shown(value)),
+        ));
+    }
+
+    fn missing(&mut self, key: &str, what: &str) {
+        self.problems.push(InvalidValue::new(
+            format!("`settings.{key}`"),
+            format!("is absent, must be {what}"),
+        ));
+    }
+
+    fn refuse_unknown(&mut self) {
+        let known: Vec<_> = SETTINGS.iter().map(|key| format!("`{key}`")).collect();
+        for key in self.integration.settings.keys() {
+            if !SETTINGS.contains(&key.as_str()) {
+                self.problems.push(InvalidValue::new(
+                    format!("`settings.{}`", shown(key)),
+                    format!("is not known, `postgresql` knows {}", known.join(", ")),
+                ));
+            }
+        }
+    }
+
+    fn tls(&mut self) -> Option<SslMode> {
+        let Some(text) = self.value("sslmode") else {
+            return Some(SslMode::VerifyFull);
+        };
+        SslMode::parse(text)
+            .map_err(|problem| {
+                self.problems
+                    .push(InvalidValue::new("`settings.sslmode`", problem.problem));
+            })
+            .ok()
+    }
+
+    fn host(&mut self) -> Option<String> {
+        let Some(host) = self.value("hostname") else {
+            self.missing("hostname", "the name or address of the server");
+            return None;
+        };
+        let fits = (1..=253).contains(&host.len())
+            && host
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':'));
+        if !fits {
+            self.wrong("hostname", host, "one host name or IP address");
+            return None;
+        }
+        Some(host.to_owned())
+    }
+
+    fn name(&mut self, key: &str) -> Option<String> {
+        let name = self.value(key)?;
+        if name.is_empty() || name.len() > 63 || name.contains('\0') {
+            self.wrong(key, name, "1 to 63 bytes without NUL");
+            return None;
+        }
+        Some(name.to_owned())
+    }
+
+    fn number(&mut self, key: &str, default: u64, low: u64, high: u64) -> u64 {
+        let Some(text) = self.value(key) else {
+            return default;
+        };
+        match text.parse::<u64>() {
+            Ok(number) if (low..=high).contains(&number) => number,
+            _ => {
+                self.wrong(key, text, &format!("a whole number, {low}..={high}"));
+                default
+            }
+        }
+    }
+
+    fn root_ca(&mut self) -> Option<PathBuf> {
+        let text = self.value("ssl_root_ca")?;
+        let path = PathBuf::from(text);
+        if !path.is_absolute() || text.contains('\0') {
+            self.wrong("ssl_root_ca", text, "the absolute path of a PEM file");
+            return None;
+        }
+        Some(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{IntegrationState, SecretRef};
+
+    fn integration(settings: &[(&str, &str)]) -> Integration {
+        Integration {
+            id: IntegrationId::new(uuid::Uuid::nil()),
+            name: "app".to_owned(),
+            kind: "postgresql".to_owned(),
+            settings: settings
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+            secret: Some(SecretRef::parse("file:/run/secrets/db").unwrap()),
+            state: IntegrationState::Active,
+        }
+    }
+
+    fn parse(settings: &[(&str, &str)]) -> Result<Settings, Vec<InvalidValue>> {
+        Settings::parse(ConnectorId::parse("c-1").unwrap(), &integration(settings))
+    }
+
+    #[test]
+    fn only_host_and_home_database_are_needed_and_the_rest_is_strict() {
+        let settings = parse(&[("hostname", "db.example"), ("dbname", "app")]).unwrap();
+        assert_eq!(settings.port, 5432);
+        assert_eq!(settings.tls, SslMode::VerifyFull);
+        assert_eq!(settings.clean_up_delay, Duration::from_secs(120));
+        assert_eq!(settings.admin_role, None);
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once_and_by_key() {
+        let problems = parse(&[
+            ("hostname", "db.example/path"),
+            ("port", "70000"),
+            ("sslmode", "prefer"),
+            ("ssl_root_ca", "ca.pem"),
+            ("clean_up_delay_s", "0"),
+            ("admin_role", ""),
+            ("colour", "red"),
+        ])
+        .unwrap_err();
+        let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(text.join("\n"), @r"
+        `settings.colour` is not known, `postgresql` knows `hostname`, `port`, `dbname`, `sslmode`, `ssl_root_ca`, `admin_role`, `clean_up_delay_s`
+        `settings.hostname` is `db.example/path`, must be one host name or IP address
+        `settings.port` is `70000`, must be a whole number, 1..=65535
+        `settings.dbname` is absent, must be the home database, which holds our record
+        `settings.sslmode` is `prefer`, must be one of `disable`, `require`, `verify-full`
+        `settings.ssl_root_ca` is `ca.pem`, must be the absolute path of a PEM file
+        `settings.admin_role` is ``, must be 1 to 63 bytes without NUL
+        `settings.clean_up_delay_s` is `0`, must be a whole number, 1..=86400
+        ");
+    }
+}
