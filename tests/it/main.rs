@@ -1,6 +1,8 @@
 //! Behaviour of the whole product.
-//!
-//! Every module is marked as test code, so that the lints for tests hold in the support code too.
+
+// Marked as test code, so that the lints for tests hold in the support code too.
+#[cfg(test)]
+mod support;
 
 #[cfg(test)]
 mod config_errors;
@@ -22,8 +24,6 @@ mod postgres_inventory;
 mod postgres_target;
 #[cfg(test)]
 mod reference_plane;
-#[cfg(test)]
-mod support;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
