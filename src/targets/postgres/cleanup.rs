@@ -106,7 +106,6 @@ impl PostgresTarget {
                 let seen = sessions::end(home, login, Which::All).await?;
                 if seen.before > 0 {
                     // A session that had hidden: the wait begins anew.
-                    self.note_sessions(home, login).await?;
                     return Ok(Vec::new());
                 }
                 members = rows

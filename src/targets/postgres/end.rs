@@ -161,9 +161,6 @@ impl PostgresTarget {
             return Ok(sessions_ended("", NOBODY));
         };
         let seen = sessions::end(conn, &login, Which::Present).await?;
-        if seen.before > 0 {
-            self.note_sessions(conn, &login).await?;
-        }
         if seen.after > 0 {
             return Err(still_there(&login, seen));
         }
@@ -177,17 +174,17 @@ impl PostgresTarget {
         warrant: &EndWarrant,
     ) -> Result<Ended, Trouble> {
         let Some(login) = self.recorded_login(conn, warrant).await? else {
-            self.note_closed(conn, warrant).await?;
+            let sql = render::closed(warrant.grant.id, "");
+            conn.batch("note that the grant is closed", &sql).await?;
             return Ok(sessions_ended("", NOBODY));
         };
         let blocked = self.block(conn, &login).await?;
         let seen = if blocked {
-            self.end_all(conn, &login).await?
+            end_all(conn, &login).await?
         } else {
             NOBODY
         };
-        self.nothing_left(conn, warrant, &login).await?;
-        self.note_closed(conn, warrant).await?;
+        self.note_closed(conn, warrant, &login).await?;
         let mut ended = sessions_ended(&login, seen);
         ended.evidence = ended.evidence.with("login_blocked", blocked);
         Ok(ended)
@@ -197,7 +194,7 @@ impl PostgresTarget {
     pub(super) async fn shut(&self, conn: &Conn<'_>, login: &str) -> Result<bool, Trouble> {
         let blocked = self.block(conn, login).await?;
         if blocked {
-            self.end_all(conn, login).await?;
+            end_all(conn, login).await?;
         }
         Ok(blocked)
     }
@@ -216,25 +213,6 @@ impl PostgresTarget {
                 result => return result,
             }
         }
-    }
-
-    /// After the block nobody can come any more: all sessions go, and none may be left.
-    async fn end_all(&self, conn: &Conn<'_>, login: &str) -> Result<Seen, Trouble> {
-        let seen = sessions::end(conn, login, Which::All).await?;
-        if seen.before > 0 {
-            self.note_sessions(conn, login).await?;
-        }
-        if seen.after > 0 {
-            return Err(still_there(login, seen));
-        }
-        Ok(seen)
-    }
-
-    async fn note_closed(&self, conn: &Conn<'_>, warrant: &EndWarrant) -> Result<(), Trouble> {
-        let sql = render::closed(warrant.grant.id);
-        conn.batch("note that the grant is closed", &sql)
-            .await
-            .map(drop)
     }
 
     async fn block_once(&self, conn: &Conn<'_>, login: &str) -> Result<bool, Trouble> {
@@ -296,22 +274,29 @@ impl PostgresTarget {
         ))
     }
 
-    /// Reads back that no membership in a shared role of ours is left but those of live grants.
-    async fn nothing_left(
+    /// Reads back that the grant's membership is gone unless a live grant needs it, and only then calls the grant closed.
+    async fn note_closed(
         &self,
         conn: &Conn<'_>,
         warrant: &EndWarrant,
         login: &str,
     ) -> Result<(), Trouble> {
         const DOING: &str = "read back the memberships of the login";
-        let sql = format!(
-            "SELECT 'left', r.rolname, pg_catalog.pg_get_userbyid(m.grantor) FROM pg_catalog.pg_auth_members m\n\
+        let left = format!(
+            "FROM pg_catalog.pg_auth_members m\n\
              JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles l ON l.oid = m.member\n\
              WHERE l.rolname = {login} AND r.rolname = (SELECT access_role FROM apono.\"grant\" WHERE id = '{id}')\n\
              AND NOT EXISTS (SELECT FROM apono.\"grant\" g WHERE g.login = l.rolname AND g.access_role = r.rolname AND g.ended_at IS NULL)\n\
              AND (l.rolcanlogin OR EXISTS (SELECT FROM apono.\"grant\" g WHERE g.login = l.rolname AND g.ended_at IS NULL))",
             login = render::lit(login),
             id = warrant.grant.id.as_uuid()
+        );
+        let sql = format!(
+            "BEGIN READ WRITE;\n{}COMMIT;\nSELECT 'left', r.rolname, pg_catalog.pg_get_userbyid(m.grantor) {left}",
+            render::closed(
+                warrant.grant.id,
+                &format!(" AND NOT EXISTS (SELECT {left})")
+            ),
         );
         let rows = Rows::of(DOING, conn.batch(DOING, &sql).await?);
         match rows.tagged("left").next() {
@@ -333,23 +318,15 @@ impl PostgresTarget {
             }
         }
     }
+}
 
-    /// Notes when a session of the login was last seen: the role is dropped only some time after.
-    pub(super) async fn note_sessions(
-        &self,
-        conn: &Conn<'_>,
-        login: &str,
-    ) -> Result<(), Trouble> {
-        conn.batch(
-            "note when a session was last seen",
-            &format!(
-                "UPDATE apono.login SET last_session_at = pg_catalog.clock_timestamp() WHERE name = {}",
-                render::lit(login)
-            ),
-        )
-        .await
-        .map(drop)
+/// After the block nobody can come any more: all sessions go, and none may be left.
+async fn end_all(conn: &Conn<'_>, login: &str) -> Result<Seen, Trouble> {
+    let seen = sessions::end(conn, login, Which::All).await?;
+    if seen.after > 0 {
+        return Err(still_there(login, seen));
     }
+    Ok(seen)
 }
 
 fn sessions_ended(login: &str, seen: Seen) -> Ended {

@@ -54,7 +54,7 @@ pub(super) struct Conn<'a> {
 }
 
 enum Held {
-    Own(Session),
+    Own(Box<Session>),
     /// The held one, empty only between two uses.
     Reserve(OwnedMutexGuard<Option<Session>>),
 }
@@ -119,14 +119,14 @@ impl Pool {
             .map_err(|_| Trouble::Busy)?;
         if let Some(session) = self.take_idle(database) {
             return Ok(Conn {
-                held: Held::Own(session),
+                held: Held::Own(Box::new(session)),
                 slot: Some(slot),
                 reused: true,
             });
         }
         match self.connect(database).await {
             Ok(session) => Ok(Conn {
-                held: Held::Own(session),
+                held: Held::Own(Box::new(session)),
                 slot: Some(slot),
                 reused: false,
             }),
@@ -147,7 +147,7 @@ impl Pool {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             let list = idle.entry(database).or_default();
             if list.len() < IDLE_PER_DATABASE {
-                list.push((session, Instant::now()));
+                list.push((*session, Instant::now()));
             }
         }
         drop(conn.slot);
@@ -233,6 +233,13 @@ impl Pool {
                 host: self.settings.host.clone(),
             });
         }
+        // A primary may be set to read-only by default; our transactions say what they are.
+        session
+            .batch(
+                "allow writing",
+                "SET default_transaction_read_only = off",
+            )
+            .await?;
         self.become_admin(&session).await?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(credential);
         Ok(session)

@@ -437,10 +437,10 @@ pub(super) fn block_commit(login: &str, until: Option<&str>, role_exists: bool) 
     )
 }
 
-/// Marks an ended grant as closed.
-pub(super) fn closed(grant: GrantId) -> String {
+/// Marks an ended grant as closed, if the further condition holds.
+pub(super) fn closed(grant: GrantId, and: &str) -> String {
     format!(
-        "UPDATE apono.\"grant\" SET closed_at = pg_catalog.clock_timestamp() WHERE id = {} AND ended_at IS NOT NULL AND closed_at IS NULL;\n",
+        "UPDATE apono.\"grant\" SET closed_at = pg_catalog.clock_timestamp() WHERE id = {} AND ended_at IS NOT NULL AND closed_at IS NULL{and};\n",
         uuid(grant)
     )
 }
