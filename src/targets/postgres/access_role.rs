@@ -262,7 +262,10 @@ fn open(gap: &Gap) -> usize {
 /// Grants what we may grant. A busy object is left for the next round and does not fail the others.
 async fn apply(conn: &Conn<'_>, gap: &Gap, access_role: &str) -> Result<usize, Trouble> {
     let mut done = 0;
-    for (objects, verb, word) in [(&gap.missing, "GRANT", "TO"), (&gap.surplus, "REVOKE", "FROM")] {
+    for (objects, verb, word) in [
+        (&gap.missing, "GRANT", "TO"),
+        (&gap.surplus, "REVOKE", "FROM"),
+    ] {
         let mut groups: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
         for object in objects.iter().filter(|object| object.ours) {
             groups

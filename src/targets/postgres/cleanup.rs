@@ -30,14 +30,22 @@ impl PostgresTarget {
                 // One login must not starve the others.
                 Err(error) => {
                     home.roll_back().await;
-                    tracing::warn!(login, error = &error as &dyn std::error::Error, "clean-up will be tried again");
+                    tracing::warn!(
+                        login,
+                        error = &error as &dyn std::error::Error,
+                        "clean-up will be tried again"
+                    );
                 }
             }
         }
         for role in self.unused_access_roles(&home).await? {
             if let Err(error) = self.drop_access_role(&home, &role).await {
                 home.roll_back().await;
-                tracing::warn!(role, error = &error as &dyn std::error::Error, "the access role will be dropped later");
+                tracing::warn!(
+                    role,
+                    error = &error as &dyn std::error::Error,
+                    "the access role will be dropped later"
+                );
             }
         }
         self.move_tombstones(&home).await?;
@@ -116,9 +124,7 @@ impl PostgresTarget {
             }
         }
         if lines.is_empty() {
-            return self
-                .drop_login(home, login, role.is_some(), &members)
-                .await;
+            return self.drop_login(home, login, role.is_some(), &members).await;
         }
         self.note_leftovers(home, login, &lines).await
     }
@@ -194,9 +200,16 @@ impl PostgresTarget {
             if found.marked_by != MarkedBy::Us {
                 return Ok(());
             }
-            let lines = self.empty_role(home, role, &unused_access_role(role)).await?;
+            let lines = self
+                .empty_role(home, role, &unused_access_role(role))
+                .await?;
             if let Some(line) = lines.first() {
-                tracing::warn!(role, left = lines.len(), first = line, "an unused access role cannot be dropped yet");
+                tracing::warn!(
+                    role,
+                    left = lines.len(),
+                    first = line,
+                    "an unused access role cannot be dropped yet"
+                );
                 return Ok(());
             }
             sql += &format!("DROP ROLE {};\n", id(role));

@@ -123,8 +123,7 @@ impl PostgresTarget {
                 extended_until: Some(state.expiry),
             });
         }
-        let revoked =
-            (state.needed == 0 && state.member > 0).then_some(state.access_role.as_str());
+        let revoked = (state.needed == 0 && state.member > 0).then_some(state.access_role.as_str());
         let sql = render::door_close(grant.id, warrant.reason, &state.login, revoked);
         let rows = Rows::of(CLOSE, conn.batch(CLOSE, &sql).await?);
         let end = rows.tagged("ended").next();
@@ -252,7 +251,10 @@ impl PostgresTarget {
             return Err(Trouble::refused(
                 ErrorClass::Conflict,
                 "end_not_recorded",
-                format!("grant `{}` is not on record, its door must be closed first", warrant.grant.id),
+                format!(
+                    "grant `{}` is not on record, its door must be closed first",
+                    warrant.grant.id
+                ),
             ));
         };
         let role = rows.tagged("role").next();
@@ -265,7 +267,10 @@ impl PostgresTarget {
         }
         Err(Trouble::operator(
             "login_not_ours",
-            format!("role `{}` lost our mark, it is not touched although our record names it", role.name),
+            format!(
+                "role `{}` lost our mark, it is not touched although our record names it",
+                role.name
+            ),
             format!(
                 "{}or end its sessions and run ALTER ROLE {} NOLOGIN; yourself",
                 render::comment(&role.name, &mark::mark(home, &role.name, RoleKind::Login)),

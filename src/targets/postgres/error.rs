@@ -98,7 +98,9 @@ impl Trouble {
     pub(super) fn class(&self) -> ErrorClass {
         match self {
             Self::Pg(source) => source.class(),
-            Self::Replica { .. } | Self::Credential(_) | Self::RootCa { .. } => ErrorClass::NeedsOperator,
+            Self::Replica { .. } | Self::Credential(_) | Self::RootCa { .. } => {
+                ErrorClass::NeedsOperator
+            }
             Self::Random(_) | Self::Busy => ErrorClass::Transient,
             Self::Answer { .. } | Self::Verifier | Self::Recipient { .. } | Self::Seal(_) => {
                 ErrorClass::Bug
@@ -164,11 +166,9 @@ impl Trouble {
             }
             Self::Pg(source) => source.hint(),
             Self::RootCa { .. } => Some("give the path of a readable PEM file".to_owned()),
-            Self::Answer { .. }
-            | Self::Random(_)
-            | Self::Verifier
-            | Self::Seal(_)
-            | Self::Busy => None,
+            Self::Answer { .. } | Self::Random(_) | Self::Verifier | Self::Seal(_) | Self::Busy => {
+                None
+            }
         }
     }
 }

@@ -130,10 +130,7 @@ mod tests {
     #[test]
     fn only_our_own_mark_for_this_very_role_counts() {
         let ours = home("c-1", "app");
-        check(
-            &mark(&ours, "alice_apono", RoleKind::Login),
-            MarkedBy::Us,
-        );
+        check(&mark(&ours, "alice_apono", RoleKind::Login), MarkedBy::Us);
         // A mark copied from another role of ours does not count as this role's.
         check(
             &mark(&ours, "bob_apono", RoleKind::Login),

@@ -117,7 +117,10 @@ impl PostgresTarget {
                 "ALTER ROLE {} NOLOGIN PASSWORD NULL;\nCOMMIT;\n",
                 id(&role.name)
             );
-            if settled(home.batch("block a login that is not on record", &sql).await)? {
+            if settled(
+                home.batch("block a login that is not on record", &sql)
+                    .await,
+            )? {
                 sessions::end(home, &role.name, Which::All).await?;
                 notes.push(format!(
                     "blocked `{}`: it carries our mark but is not on record",
@@ -181,7 +184,9 @@ impl PostgresTarget {
             };
             match self.prepare(name, &resource, level).await {
                 Ok(_) => {}
-                Err(error) => notes.push(format!("`{name}` on {resource} is not complete: {error}")),
+                Err(error) => {
+                    notes.push(format!("`{name}` on {resource} is not complete: {error}"))
+                }
             }
         }
         Ok(())

@@ -25,12 +25,10 @@ mod start;
 pub use levels::published_table;
 pub use settings::SETTINGS;
 
-use super::{
-    Applied, CheckReport, CleanedUp, Ended, Mended, RecordedGrant, Target, TargetError,
-};
+use super::{Applied, CheckReport, CleanedUp, Ended, Mended, RecordedGrant, Target, TargetError};
 use crate::domain::{
-    Change, ConnectorId, ErrorClass, Grant, Integration, IntegrationId, InvalidValue,
-    LoginName, Plan, SettingsDigest, Start, Step,
+    Change, ConnectorId, ErrorClass, Grant, Integration, IntegrationId, InvalidValue, LoginName,
+    Plan, SettingsDigest, Start, Step,
 };
 use crate::policy::{EndWarrant, Permit};
 use crate::secret::Secret;
@@ -63,9 +61,7 @@ pub trait CredentialSource: Send + Sync {
     ///
     /// # Errors
     /// When the place of the secret cannot be read or holds something else.
-    async fn fetch(
-        &self,
-    ) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>>;
+    async fn fetch(&self) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// One PostgreSQL server, seen from one home database.

@@ -107,13 +107,18 @@ pub(super) async fn look(conn: &Conn<'_>, question: &Question<'_>) -> Result<Obs
     let rows = Rows::of(DOING, conn.batch(DOING, &sql).await?);
     let home = question.home;
     let collect = |tag, kind| -> Result<Vec<Role>, Trouble> {
-        rows.tagged(tag).map(|line| role(line, home, kind)).collect()
+        rows.tagged(tag)
+            .map(|line| role(line, home, kind))
+            .collect()
     };
     let access = rows.tagged("access").next();
     Ok(Observed {
         grant: rows.tagged("grant").next().map(grant_row).transpose()?,
         in_history: rows.tagged("history").next().is_some(),
-        logins: rows.tagged("login").map(login_row).collect::<Result<_, _>>()?,
+        logins: rows
+            .tagged("login")
+            .map(login_row)
+            .collect::<Result<_, _>>()?,
         roles: collect("role", RoleKind::Login)?,
         others: rows.tagged("other").map(other).collect::<Result<_, _>>()?,
         memberships: rows

@@ -200,7 +200,10 @@ impl Pool {
             return;
         }
         let alive = match reserve.as_ref() {
-            Some(session) => session.batch("keep the held session", "SELECT 1").await.is_ok(),
+            Some(session) => session
+                .batch("keep the held session", "SELECT 1")
+                .await
+                .is_ok(),
             None => false,
         };
         if !alive {
@@ -235,10 +238,7 @@ impl Pool {
         }
         // A primary may be set to read-only by default; our transactions say what they are.
         session
-            .batch(
-                "allow writing",
-                "SET default_transaction_read_only = off",
-            )
+            .batch("allow writing", "SET default_transaction_read_only = off")
             .await?;
         self.become_admin(&session).await?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(credential);

@@ -45,7 +45,10 @@ fn uuid(grant: GrantId) -> String {
 
 /// A list of names as a `text[]`.
 pub(super) fn texts<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.into_iter().map(|name| lit(name).to_string()).collect();
+    let names: Vec<_> = names
+        .into_iter()
+        .map(|name| lit(name).to_string())
+        .collect();
     format!("ARRAY[{}]::text[]", names.join(", "))
 }
 
@@ -457,3 +460,6 @@ pub(super) fn access_role_name(home: &Home, resource: &ResourceRef, level: Permi
     parts.extend(resource.path().iter().map(String::as_str));
     format!("a_{}_apono", mark::hex16(&parts))
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,10 @@ pub(super) async fn ensure(conn: &Conn<'_>) -> Result<(), Trouble> {
         tries += 1;
         match ensure_once(conn).await {
             Err(error) if tries < TRIES && error.is_collision() => {
-                tracing::debug!(tries, "another instance works on schema `apono`, looking again");
+                tracing::debug!(
+                    tries,
+                    "another instance works on schema `apono`, looking again"
+                );
             }
             result => return result,
         }
@@ -53,7 +56,11 @@ async fn ensure_once(conn: &Conn<'_>) -> Result<(), Trouble> {
         }
         Some(_) | None => {}
     }
-    let version = if found.has_meta { version(conn).await? } else { 0 };
+    let version = if found.has_meta {
+        version(conn).await?
+    } else {
+        0
+    };
     if version > MIGRATIONS.len() {
         return Err(Trouble::operator(
             "schema_too_new",
@@ -97,8 +104,8 @@ async fn look(conn: &Conn<'_>) -> Result<Found, Trouble> {
         )
         .await?;
     let row = answer.rows.into_iter().next().unwrap_or_default();
-    let [me, owner, acts, create, meta, database] = <[Option<String>; 6]>::try_from(row)
-        .map_err(|_| Trouble::Answer {
+    let [me, owner, acts, create, meta, database] =
+        <[Option<String>; 6]>::try_from(row).map_err(|_| Trouble::Answer {
             doing: "look at schema `apono`",
         })?;
     let yes = |text: Option<String>| text.as_deref() == Some("true");
@@ -119,7 +126,10 @@ async fn version(conn: &Conn<'_>) -> Result<usize, Trouble> {
             "SELECT pg_catalog.max(version) FROM apono.meta",
         )
         .await?;
-    Ok(answer.text().and_then(|text| text.parse().ok()).unwrap_or(0))
+    Ok(answer
+        .text()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0))
 }
 
 fn no_right(found: &Found) -> Trouble {

@@ -59,11 +59,7 @@ pub(super) struct Gap {
 
 /// Looks, in one message.
 pub(super) async fn look(conn: &Conn<'_>, scope: Scope<'_>) -> Result<Gap, Trouble> {
-    let level = level(
-        scope.resource.kind(),
-        scope.permission,
-        conn.version(),
-    );
+    let level = level(scope.resource.kind(), scope.permission, conn.version());
     let rows = Rows::of(DOING, conn.batch(DOING, &sql(scope, level)).await?);
     let mut gap = Gap {
         found: rows.one("found")?.yes(0)?,
@@ -186,7 +182,11 @@ fn in_scope(scope: Scope<'_>, what: &str) -> String {
             lit(scope.resource.schema().unwrap_or_default()),
             lit(scope.resource.name())
         ),
-        (ResourceKind::PostgresTable, _) => format!(" AND {} AND c.relname = {}", schemas(scope), lit(scope.resource.name())),
+        (ResourceKind::PostgresTable, _) => format!(
+            " AND {} AND c.relname = {}",
+            schemas(scope),
+            lit(scope.resource.name())
+        ),
         _ => format!(" AND {}", schemas(scope)),
     };
     format!("{kinds}{which}")

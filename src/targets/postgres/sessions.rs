@@ -134,11 +134,7 @@ fn is_in_the_way(error: &Trouble) -> bool {
 }
 
 /// Ends hidden processes of the login. An order to one that is not the login's is refused by the server.
-async fn end_hidden(
-    conn: &Conn<'_>,
-    login: &str,
-    hidden: &BTreeSet<i64>,
-) -> Result<(), Trouble> {
+async fn end_hidden(conn: &Conn<'_>, login: &str, hidden: &BTreeSet<i64>) -> Result<(), Trouble> {
     for pid in hidden {
         let sql = format!(
             "BEGIN;\n{}SELECT pg_catalog.pg_terminate_backend({pid});\nROLLBACK;\n",

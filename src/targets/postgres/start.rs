@@ -20,8 +20,7 @@ impl PostgresTarget {
     /// Looks at everything a plan for this grant depends on.
     pub(super) async fn look(&self, conn: &Conn<'_>, grant: &Grant) -> Result<Observed, Trouble> {
         let names = plan::candidates(&self.settings.home, &grant.principal);
-        let access_role =
-            access_role_name(&self.settings.home, &grant.resource, grant.permission);
+        let access_role = access_role_name(&self.settings.home, &grant.resource, grant.permission);
         let mut seen = observe::look(
             conn,
             &Question {

@@ -138,12 +138,21 @@ mod a_definer_function_left_on_a_shared_role {
         let world = World::new(Cluster::shared(Version::Pg15)).await;
         let grant = world.grant(&person("alice"), world.schema("shop"), Permission::Admin);
         let her = world.open(&grant).await;
-        let role = world.ask(&format!("SELECT access_role FROM apono.\"grant\" WHERE id = '{}'", grant.id)).await;
-        let planted = format!("SET ROLE {role}; CREATE FUNCTION shop.peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM shop.orders'");
+        let role = world
+            .ask(&format!(
+                "SELECT access_role FROM apono.\"grant\" WHERE id = '{}'",
+                grant.id
+            ))
+            .await;
+        let planted = format!(
+            "SET ROLE {role}; CREATE FUNCTION shop.peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM shop.orders'"
+        );
         assert!(world.psql(&her, &planted).ok);
         world.end(&grant).await;
         world.target.mend().await.unwrap();
-        let owner = world.ask("SELECT proowner::regrole FROM pg_proc WHERE proname = 'peek'").await;
+        let owner = world
+            .ask("SELECT proowner::regrole FROM pg_proc WHERE proname = 'peek'")
+            .await;
         assert!(owner.starts_with("leftovers_"), "{owner}");
     }
 }

@@ -65,7 +65,11 @@ impl World {
         );
         let root = cluster.superuser("postgres").await;
         let old = root.server().major() < 16;
-        let inherit = if old { "" } else { " WITH INHERIT TRUE, SET FALSE" };
+        let inherit = if old {
+            ""
+        } else {
+            " WITH INHERIT TRUE, SET FALSE"
+        };
         root.batch(
             "make the roles",
             &format!(
@@ -119,7 +123,11 @@ impl World {
     /// Runs statements as the owner of everything.
     pub(super) async fn as_owner(&self, sql: &str) {
         let sql = format!("SET ROLE {}; {sql}", self.owner);
-        self.root().await.batch("work as the owner", &sql).await.unwrap();
+        self.root()
+            .await
+            .batch("work as the owner", &sql)
+            .await
+            .unwrap();
     }
 
     /// The first cell of an answer to the superuser.
@@ -134,9 +142,13 @@ impl World {
     }
 
     pub(super) async fn session(&self, who: &Opened) -> Session {
-        Session::connect(&self.cluster.options(&who.login, &who.password, &self.database))
-            .await
-            .unwrap()
+        Session::connect(
+            &self
+                .cluster
+                .options(&who.login, &who.password, &self.database),
+        )
+        .await
+        .unwrap()
     }
 
     pub(super) fn schema(&self, name: &str) -> ResourceRef {
