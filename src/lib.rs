@@ -4,7 +4,9 @@
 
 pub mod domain;
 
+pub mod address;
 pub mod clock;
+pub mod cut;
 pub mod seal;
 pub mod secret;
 
@@ -12,10 +14,19 @@ pub mod policy;
 
 pub mod ledger;
 
+pub mod pg;
+pub mod secrets;
 pub mod targets;
 
-pub mod pg;
-
-pub mod secrets;
-
 pub mod control;
+
+pub mod executor;
+pub mod inventory;
+
+pub mod config;
+pub mod lifecycle;
+pub mod operator;
+#[cfg(feature = "reference-plane")]
+pub mod reference_plane;
+pub mod retry;
+pub mod telemetry;

@@ -1,3 +1,5 @@
 //! The reference control plane.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    apono_connector::reference_plane::run()
+}

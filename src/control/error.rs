@@ -1,6 +1,7 @@
 //! Owns what can go wrong in the conversation, and its class.
 
 use crate::domain::ErrorClass;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A call that did not succeed.
@@ -45,9 +46,18 @@ pub enum ControlError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// The inventory source failed, so the upload was aborted.
+    /// The inventory source stopped before the end, so the upload was aborted.
     #[error("the inventory upload was aborted by its source")]
     Aborted,
+    /// There is no token to show.
+    #[error("the token file `{}` cannot be used", path.display())]
+    NoToken {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl ControlError {
@@ -59,6 +69,7 @@ impl ControlError {
             | Self::Garbled { .. }
             | Self::TooLarge { .. }
             | Self::Aborted => ErrorClass::Transient,
+            Self::NoToken { .. } => ErrorClass::Unauthorised,
             Self::Refused { status, .. } => match status {
                 401 | 403 => ErrorClass::Unauthorised,
                 404 | 410 => ErrorClass::NotFound,
@@ -78,7 +89,38 @@ impl ControlError {
             Self::Unreachable { .. }
             | Self::Garbled { .. }
             | Self::TooLarge { .. }
-            | Self::Aborted => None,
+            | Self::Aborted
+            | Self::NoToken { .. } => None,
         }
     }
+}
+
+/// The client of the control channel could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The file of certificate authorities cannot be read.
+    #[error("the file of certificate authorities `{}` cannot be read", path.display())]
+    CaFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file of certificate authorities holds none that can be used.
+    #[error("`{}` must hold certificate authorities in PEM form, at most 1 MiB", path.display())]
+    CaContent {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The proxy's address cannot be used; not shown, as it may hold a password.
+    #[error("the proxy's address must be a URL such as `http://proxy.example.com:3128`")]
+    Proxy,
+    /// TLS cannot be set up, for example because the system has no certificate authorities.
+    #[error("the https client cannot be set up")]
+    Client {
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }

@@ -2,10 +2,16 @@
 
 mod convert;
 mod error;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fake;
+mod fields;
+mod http;
 pub mod protocol;
+mod render;
 
-pub use convert::ParsedTask;
-pub use error::ControlError;
+pub use convert::{ParsedTask, parse_task};
+pub use error::{ControlError, SetupError};
+pub use http::{HttpControlPlane, HttpOptions, OutboundProxy, TimeLimits, TokenSource};
 
 use crate::domain::{
     EndReport, Grant, Integration, IntegrationId, InventoryRecord, Lease, SessionId, TaskId,
@@ -53,7 +59,8 @@ pub trait ControlPlane: Send + Sync {
     async fn grants(&self, since: u64) -> Result<GrantsList, ControlError>;
     /// Reads the integrations that changed since a revision; 0 reads all.
     async fn integrations(&self, since: u64) -> Result<IntegrationsList, ControlError>;
-    /// Streams a full inventory. Nothing is reported unless the stream ends without an error.
+    /// Streams a full inventory and returns its revision. Nothing is reported unless the stream ends with
+    /// [`InventoryItem::Complete`].
     async fn upload_inventory(
         &self,
         integration: IntegrationId,
@@ -61,13 +68,18 @@ pub trait ControlPlane: Send + Sync {
     ) -> Result<u64, ControlError>;
 }
 
-/// Records on their way to the control plane; an error aborts the upload and changes nothing there.
-pub type InventoryStream = tokio::sync::mpsc::Receiver<Result<InventoryRecord, InventoryAborted>>;
+/// What exists, on its way to the control plane. The upload is committed only after [`InventoryItem::Complete`]: a source
+/// that fails just drops its sender, and nothing changes there.
+pub type InventoryStream = tokio::sync::mpsc::Receiver<InventoryItem>;
 
-/// The source failed half-way.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("the inventory source stopped before the end")]
-pub struct InventoryAborted;
+/// One item of an inventory upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InventoryItem {
+    /// Something that exists.
+    Record(Box<InventoryRecord>),
+    /// The walk is complete: what was not sent does not exist.
+    Complete,
+}
 
 /// What an instance says when it registers.
 #[derive(Debug, Clone)]
@@ -214,6 +226,31 @@ pub enum IntegrationStatus {
     Error,
     /// Retiring or retired.
     Disabled,
+}
+
+impl IntegrationStatus {
+    /// Every status.
+    pub const ALL: [Self; 6] = [
+        Self::Initializing,
+        Self::Refreshing,
+        Self::Active,
+        Self::Warning,
+        Self::Error,
+        Self::Disabled,
+    ];
+
+    /// Returns the stable name used on the wire and in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initializing => "initializing",
+            Self::Refreshing => "refreshing",
+            Self::Active => "active",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Disabled => "disabled",
+        }
+    }
 }
 
 /// A part of the list of grants.

@@ -73,6 +73,13 @@ pub enum Event {
         /// Why.
         reason: EndReason,
     },
+    /// The end at expiry found that the grant was extended: it lives on until then.
+    EndCalledOff {
+        /// Which grant.
+        grant: GrantId,
+        /// The expiry in force.
+        expiry: Timestamp,
+    },
     /// The access is gone, verified. The report may still miss the clean-up.
     Closed(EndReport),
     /// Clean-up is complete.
@@ -88,9 +95,64 @@ pub enum Event {
     Delivered(u64),
     /// Starts were frozen or freed by an operator.
     Frozen(bool),
+    /// Reports are numbered from here on. Written by compaction, so that a number is never given out twice.
+    ReportsFrom(u64),
 }
 
-/// A report on its way. Credentials in it are ciphertext.
+impl Event {
+    /// Returns the stable snake_case name of the kind, for logs and cut points.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::InstanceNamed(_) => "instance_named",
+            Self::EpochSeen(_) => "epoch_seen",
+            Self::IntegrationKnown(_) => "integration_known",
+            Self::IntegrationGone(_) => "integration_gone",
+            Self::StartIntended { .. } => "start_intended",
+            Self::GrantLearned { .. } => "grant_learned",
+            Self::StepBegan { .. } => "step_began",
+            Self::StepDone { .. } => "step_done",
+            Self::Started { .. } => "started",
+            Self::StartAbandoned(_) => "start_abandoned",
+            Self::ExpiryMoved { .. } => "expiry_moved",
+            Self::EndIntended { .. } => "end_intended",
+            Self::EndCalledOff { .. } => "end_called_off",
+            Self::Closed(_) => "closed",
+            Self::Clean(_) => "clean",
+            Self::Queued { .. } => "queued",
+            Self::Delivered(_) => "delivered",
+            Self::Frozen(_) => "frozen",
+            Self::ReportsFrom(_) => "reports_from",
+        }
+    }
+
+    /// Tells whether this must be on disk before anything happens: only what opens access does. All else is about
+    /// access that exists already, and a disk that cannot be written must not keep access open.
+    #[must_use]
+    pub fn opens_access(&self) -> bool {
+        matches!(self, Self::StartIntended { .. })
+    }
+}
+
+/// A report on its way. Credentials in it are ciphertext: there is no way to put anything else here.
+///
+/// ```
+/// use apono_connector::domain::{CredentialChange, SealedCredential};
+/// CredentialChange::New(SealedCredential::from_ciphertext("armour".to_owned()));
+/// ```
+/// ```compile_fail,E0308
+/// use apono_connector::{domain::CredentialChange, secret::Secret};
+/// CredentialChange::New(Secret::new("hunter2".to_owned()));
+/// ```
+/// ```compile_fail,E0308
+/// use apono_connector::domain::CredentialChange;
+/// CredentialChange::New("hunter2".to_owned());
+/// ```
+/// Nor can a secret be written in any form on disk or on the wire:
+/// ```compile_fail,E0277
+/// use apono_connector::secret::Secret;
+/// serde_json::to_string(&Secret::new("hunter2".to_owned()));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum OutboxEntry {
     /// How a task ended.

@@ -72,12 +72,13 @@ impl State {
                 self.integrations.remove(&id);
             }
             Event::Queued { id, entry } => {
-                self.next_report = self.next_report.max(id + 1);
+                self.next_report = self.next_report.max(id.saturating_add(1));
                 self.outbox.insert(id, entry);
             }
             Event::Delivered(id) => {
                 self.outbox.remove(&id);
             }
+            Event::ReportsFrom(next) => self.next_report = self.next_report.max(next),
             Event::StartIntended {
                 grant,
                 task,
@@ -114,6 +115,12 @@ impl State {
                 self.with(grant, |record| record.grant.expiry = expiry)
             }
             Event::EndIntended { grant, reason } => self.intend_end(grant, reason),
+            Event::EndCalledOff { grant, expiry } => self.with(grant, |record| {
+                record.grant.expiry = expiry;
+                if matches!(record.phase, GrantPhase::Ending(_)) {
+                    record.phase = GrantPhase::Live;
+                }
+            }),
             Event::Closed(report) => self.with(report.grant, |record| {
                 record.open_step = None;
                 record.phase = GrantPhase::Closed(report);
@@ -122,6 +129,34 @@ impl State {
                 self.grants.remove(&grant);
             }
         }
+    }
+
+    /// Returns a short list of events whose fold is this state, for every state that is itself a fold of events.
+    #[must_use]
+    pub fn restate(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        events.extend(self.instance.map(Event::InstanceNamed));
+        events.extend(self.epoch.map(Event::EpochSeen));
+        if self.frozen {
+            events.push(Event::Frozen(true));
+        }
+        events.extend(
+            self.integrations
+                .values()
+                .cloned()
+                .map(Event::IntegrationKnown),
+        );
+        for record in self.grants.values() {
+            record.restate(&mut events);
+        }
+        if self.next_report > 0 {
+            events.push(Event::ReportsFrom(self.next_report));
+        }
+        events.extend(self.outbox.iter().map(|(id, entry)| Event::Queued {
+            id: *id,
+            entry: entry.clone(),
+        }));
+        events
     }
 
     fn with(&mut self, grant: GrantId, change: impl FnOnce(&mut GrantRecord)) {
@@ -154,5 +189,38 @@ impl State {
         if !matches!(record.phase, GrantPhase::Closed(_)) {
             record.phase = GrantPhase::Ending(reason);
         }
+    }
+}
+
+impl GrantRecord {
+    fn restate(&self, events: &mut Vec<Event>) {
+        let grant = self.grant.clone();
+        let id = grant.id;
+        if let GrantPhase::Starting { task, attempt } = self.phase {
+            events.push(Event::StartIntended {
+                grant,
+                task,
+                attempt,
+            });
+        } else {
+            events.push(Event::GrantLearned {
+                grant: grant.clone(),
+                started_at: self.started_at,
+            });
+            match &self.phase {
+                GrantPhase::Starting { .. } | GrantPhase::Live => {}
+                GrantPhase::Ending(reason) => events.push(Event::EndIntended {
+                    grant,
+                    reason: *reason,
+                }),
+                GrantPhase::Closed(report) => events.push(Event::Closed(report.clone())),
+            }
+        }
+        // Last, because closing forgets the open step and a clean-up may have begun one since.
+        events.extend(
+            self.open_step
+                .clone()
+                .map(|note| Event::StepBegan { grant: id, note }),
+        );
     }
 }

@@ -145,7 +145,7 @@ impl Session {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, PgError> {
-        let rows = self.call(note, self.client.query(sql, params)).await?.0;
+        let rows = self.call(note, self.client.query(sql, params)).await?;
         Ok(rows
             .into_iter()
             .map(|row| Row {
@@ -179,7 +179,7 @@ impl Session {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, PgError> {
-        Ok(self.call(note, self.client.execute(sql, params)).await?.0)
+        self.call(note, self.client.execute(sql, params)).await
     }
 
     /// Runs several statements sent as one message. A failing one ends the message; if the message opened a transaction, it
@@ -188,11 +188,12 @@ impl Session {
     /// # Errors
     /// See [`PgError`].
     pub async fn batch(&self, note: &'static str, sql: &str) -> Result<BatchOutcome, PgError> {
-        match self.call(note, self.client.simple_query(sql)).await {
+        let _turn = self.turn.lock().await;
+        match self.run(note, self.client.simple_query(sql)).await {
             Ok((messages, warnings)) => Ok(outcome(messages, warnings)),
             Err(error) => {
                 if matches!(error, PgError::Statement { .. }) {
-                    self.roll_back().await;
+                    self.leave_transaction().await;
                 }
                 Err(error)
             }
@@ -201,21 +202,34 @@ impl Session {
 
     /// Leaves whatever transaction is open. The session is closed if that does not work.
     pub async fn roll_back(&self) {
+        let _turn = self.turn.lock().await;
+        self.leave_transaction().await;
+    }
+
+    async fn leave_transaction(&self) {
         let done = self
-            .call("roll back", self.client.simple_query("ROLLBACK"))
+            .run("roll back", self.client.simple_query("ROLLBACK"))
             .await;
         if done.is_err() {
             self.shared.cut.cancel();
         }
     }
 
-    /// Lets one call have its turn, its limit and its warnings.
     async fn call<T>(
         &self,
         note: &'static str,
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<(T, Vec<Warning>), PgError> {
+    ) -> Result<T, PgError> {
         let _turn = self.turn.lock().await;
+        Ok(self.run(note, work).await?.0)
+    }
+
+    /// Runs one call with its limit and its warnings; the caller has the turn.
+    async fn run<T>(
+        &self,
+        note: &'static str,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<(T, Vec<Warning>), PgError> {
         if self.is_closed() {
             return Err(self.closed(note));
         }

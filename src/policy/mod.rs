@@ -47,7 +47,11 @@ pub fn judge(guardrails: &Guardrails, judged: Judged<'_>, now: Timestamp) -> Aut
 impl From<Denial> for Failure {
     fn from(denial: Denial) -> Self {
         Self {
-            class: ErrorClass::Bug,
+            class: match denial.rule {
+                "lease_over" => ErrorClass::Transient,
+                "frozen" | "clock_skew" => ErrorClass::NeedsOperator,
+                _ => ErrorClass::Bug,
+            },
             reason: denial.rule,
             message: denial.message,
             hint: denial.hint,

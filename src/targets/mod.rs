@@ -1,9 +1,13 @@
 //! Owns the contract of the systems in which access is made and taken away. Never knows the control plane, the ledger or the executor.
 
 mod error;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fake;
 pub mod postgres;
+mod registry;
 
 pub use error::TargetError;
+pub use registry::{Registry, TargetFactory};
 
 use crate::domain::{
     CredentialChange, EndReason, Evidence, Grant, IntegrationId, Plan, SettingsDigest, Start, Step,

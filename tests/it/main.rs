@@ -1,11 +1,24 @@
 //! Behaviour of the whole product.
 
+// Marked as test code, so that the lints for tests hold in the support code too.
 #[cfg(test)]
 mod support;
 
+#[cfg(test)]
+mod config_errors;
+#[cfg(test)]
+mod expiry_offline;
+#[cfg(test)]
+mod grant_lifecycle;
+#[cfg(test)]
+mod ledger_open;
 #[cfg(test)]
 mod pg_connect;
 #[cfg(test)]
 mod pg_session;
 #[cfg(test)]
+mod postgres_inventory;
+#[cfg(test)]
 mod postgres_target;
+#[cfg(test)]
+mod tidy;

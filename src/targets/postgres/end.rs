@@ -9,6 +9,7 @@ use super::pool::Conn;
 use super::render::{self, DoorFacts, access_role_name, id};
 use super::rows::{Line, Rows};
 use super::sessions::{self, Seen, Which};
+use crate::cut;
 use crate::domain::{EndReason, ErrorClass, Evidence};
 use crate::policy::EndWarrant;
 use crate::targets::Ended;
@@ -34,7 +35,7 @@ struct State {
     access_role: String,
     expiry: jiff::Timestamp,
     is_ahead: bool,
-    ended: bool,
+    ended: Option<jiff::Timestamp>,
     /// Other live grants of the login that need the same membership.
     needed: u32,
     /// Rows of the membership in the catalog.
@@ -49,7 +50,7 @@ impl State {
             access_role: line.text(2)?.to_owned(),
             expiry: line.time(3)?,
             is_ahead: line.yes(4)?,
-            ended: line.maybe_time(5)?.is_some(),
+            ended: line.maybe_time(5)?,
             needed: line.count(7)?,
             member: line.count(8)?,
         })
@@ -95,6 +96,7 @@ impl PostgresTarget {
         };
         let rows = Rows::of(READ, conn.batch(READ, &render::door_read(&facts)).await?);
         let state = State::read(rows.one("grant")?)?;
+        cut::point("postgres.door.locked");
         if state.connector != home.connector.as_str() {
             conn.roll_back().await;
             return Err(Trouble::refused(
@@ -109,11 +111,11 @@ impl PostgresTarget {
         let locked = rows
             .tagged("locked")
             .any(|line| line.maybe(0) == Some(&state.login));
-        if !state.ended && !locked {
+        if state.ended.is_none() && !locked {
             // The start committed between our two looks: begin again, now with its lock.
             return Err(Trouble::changed());
         }
-        if !state.ended && warrant.reason == EndReason::Expired && state.is_ahead {
+        if state.ended.is_none() && warrant.reason == EndReason::Expired && state.is_ahead {
             conn.roll_back().await;
             return Ok(Ended {
                 evidence: Evidence::default().with("expiry", state.expiry),
@@ -126,6 +128,7 @@ impl PostgresTarget {
         let revoked = (state.needed == 0 && state.member > 0).then_some(state.access_role.as_str());
         let sql = render::door_close(grant.id, warrant.reason, &state.login, revoked);
         let rows = Rows::of(CLOSE, conn.batch(CLOSE, &sql).await?);
+        cut::point("postgres.door.closed");
         let end = rows.tagged("ended").next();
         let left = match rows.tagged("left").next() {
             Some(line) => line.count(0)?,
@@ -141,7 +144,7 @@ impl PostgresTarget {
         }
         Ok(Ended {
             evidence,
-            ended_at: end.map(|line| line.maybe_time(0)).transpose()?.flatten(),
+            ended_at: end.map_or(Ok(state.ended), |line| line.maybe_time(0))?,
             reason: end
                 .and_then(|line| EndReason::parse(line.maybe(1).unwrap_or_default()))
                 .or(Some(warrant.reason)),
@@ -178,6 +181,7 @@ impl PostgresTarget {
             return Ok(sessions_ended("", NOBODY));
         };
         let blocked = self.block(conn, &login).await?;
+        cut::point("postgres.login.blocked");
         let seen = if blocked {
             end_all(conn, &login).await?
         } else {

@@ -25,10 +25,13 @@ mod start;
 pub use levels::published_table;
 pub use settings::SETTINGS;
 
-use super::{Applied, CheckReport, CleanedUp, Ended, Mended, RecordedGrant, Target, TargetError};
+use super::{
+    Applied, CheckReport, CleanedUp, Ended, Mended, RecordedGrant, Target, TargetError,
+    TargetFactory,
+};
 use crate::domain::{
     Change, ConnectorId, ErrorClass, Grant, Integration, IntegrationId, InvalidValue, LoginName,
-    Plan, SettingsDigest, Start, Step,
+    Plan, SecretRef, SettingsDigest, Start, Step,
 };
 use crate::policy::{EndWarrant, Permit};
 use crate::secret::Secret;
@@ -54,14 +57,49 @@ pub struct DatabaseCredential {
     pub host: Option<String>,
 }
 
-/// Where a target gets its credential from; asked again for every new connection, so that a rotation needs no restart.
+/// Where targets get their credentials from; asked again for every new connection, so that a rotation needs no restart.
 #[async_trait]
 pub trait CredentialSource: Send + Sync {
-    /// Fetches the present credential.
+    /// Fetches the present credential from where the reference points.
     ///
     /// # Errors
     /// When the place of the secret cannot be read or holds something else.
-    async fn fetch(&self) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>>;
+    async fn fetch(
+        &self,
+        reference: &SecretRef,
+    ) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Makes targets of this kind for the registry.
+pub struct PostgresFactory {
+    connector: ConnectorId,
+    source: Arc<dyn CredentialSource>,
+}
+
+impl PostgresFactory {
+    /// Makes the factory of one connector.
+    #[must_use]
+    pub fn new(connector: ConnectorId, source: Arc<dyn CredentialSource>) -> Self {
+        Self { connector, source }
+    }
+}
+
+impl TargetFactory for PostgresFactory {
+    fn make(&self, integration: &Integration) -> Result<Arc<dyn Target>, TargetError> {
+        let source = Arc::clone(&self.source);
+        match PostgresTarget::new(self.connector.clone(), integration, source) {
+            Ok(target) => Ok(Arc::new(target)),
+            Err(problems) => {
+                let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                Err(TargetError::new(
+                    ErrorClass::NeedsOperator,
+                    "settings_invalid",
+                    format!("integration `{}`: {}", integration.id, problems.join("; ")),
+                )
+                .hint("correct the settings of the integration at the control plane"))
+            }
+        }
+    }
 }
 
 /// One PostgreSQL server, seen from one home database.

@@ -259,7 +259,7 @@ impl Pool {
     }
 
     async fn credential(&self) -> Result<DatabaseCredential, Trouble> {
-        let fetched = match self.source.fetch().await {
+        let fetched = match self.source.fetch(&self.settings.secret).await {
             Ok(credential) => credential,
             Err(error) => {
                 let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

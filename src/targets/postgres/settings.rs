@@ -1,6 +1,8 @@
 //! Owns the settings of a `postgresql` integration. Never connects.
 
-use crate::domain::{ConnectorId, Integration, IntegrationId, InvalidValue, SettingsDigest, shown};
+use crate::domain::{
+    ConnectorId, Integration, IntegrationId, InvalidValue, SecretRef, SettingsDigest, shown,
+};
 use crate::pg::SslMode;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,6 +56,7 @@ impl Home {
 pub(super) struct Settings {
     pub(super) home: Home,
     pub(super) digest: SettingsDigest,
+    pub(super) secret: SecretRef,
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) tls: SslMode,
@@ -94,22 +97,25 @@ impl Settings {
                 "is absent, must say where the database password is, for example `file:/run/secrets/db`",
             ));
         }
-        match (host, database, tls, reader.problems) {
-            (Some(host), Some(database), Some(tls), problems) if problems.is_empty() => Ok(Self {
-                home: Home {
-                    connector,
-                    integration: integration.id,
-                    database,
-                },
-                digest: integration.digest(),
-                host,
-                port: u16::try_from(port).unwrap_or(DEFAULT_PORT),
-                tls,
-                root_ca,
-                admin_role,
-                clean_up_delay: Duration::from_secs(delay),
-            }),
-            (_, _, _, problems) => Err(problems),
+        match (host, database, tls, &integration.secret) {
+            (Some(host), Some(database), Some(tls), Some(secret)) if reader.problems.is_empty() => {
+                Ok(Self {
+                    home: Home {
+                        connector,
+                        integration: integration.id,
+                        database,
+                    },
+                    digest: integration.digest(),
+                    secret: secret.clone(),
+                    host,
+                    port: u16::try_from(port).unwrap_or(DEFAULT_PORT),
+                    tls,
+                    root_ca,
+                    admin_role,
+                    clean_up_delay: Duration::from_secs(delay),
+                })
+            }
+            _ => Err(reader.problems),
         }
     }
 }

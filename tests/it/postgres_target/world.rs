@@ -46,7 +46,10 @@ struct Fixed(DatabaseCredential);
 
 #[async_trait]
 impl CredentialSource for Fixed {
-    async fn fetch(&self) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>> {
+    async fn fetch(
+        &self,
+        _reference: &SecretRef,
+    ) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>> {
         Ok(self.0.clone())
     }
 }

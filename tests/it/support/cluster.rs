@@ -5,11 +5,12 @@ use apono_connector::pg::{ConnectOptions, Session, SslMode};
 use apono_connector::secret::Secret;
 use std::collections::HashMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -75,7 +76,7 @@ pub(crate) struct Cluster {
     pub(crate) port: u16,
     pub(crate) certificates: Certificates,
     folder: PathBuf,
-    keeper: Child,
+    _keeper: Keeper,
 }
 
 /// What `psql` answered.
@@ -101,8 +102,10 @@ impl Cluster {
     /// Starts a server for one test, with more lines for `postgresql.conf`.
     pub(crate) fn private(version: Version, extra_conf: &str) -> Self {
         let folder = new_folder();
+        let mut keeper = Keeper::start(version, &folder);
         let certificates = Certificates::for_names(&["localhost", "127.0.0.1"]);
-        initdb(version, &folder);
+        write_private(&folder.join("password"), SUPERUSER_PASSWORD);
+        keeper.order("init", &folder);
         write_private(&folder.join("server.crt"), &certificates.server);
         write_private(&folder.join("server.key"), &certificates.key);
         write_private(&folder.join("data/pg_hba.conf"), ACCESS);
@@ -113,12 +116,12 @@ impl Cluster {
                 &folder.join("data/postgresql.auto.conf"),
                 &configuration(&folder, port, extra_conf),
             );
-            if let Some(keeper) = start(version, &folder, port) {
+            if start(&mut keeper, &folder, port) {
                 return Self {
                     port,
                     certificates,
                     folder,
-                    keeper,
+                    _keeper: keeper,
                 };
             }
         }
@@ -194,14 +197,6 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        // The keeper waits for the end of this pipe. Shared clusters are never dropped: their pipe ends with the process.
-        drop(self.keeper.stdin.take());
-        let _ended = self.keeper.wait();
-    }
-}
-
 /// Returns a name no other caller in this process gets.
 pub(crate) fn fresh(prefix: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -274,26 +269,6 @@ fn write_private(path: &Path, text: &str) {
     give_to_server(path);
 }
 
-fn initdb(version: Version, folder: &Path) {
-    let password = folder.join("password");
-    write_private(&password, SUPERUSER_PASSWORD);
-    let output = as_server_user(&version.bin().join("initdb"))
-        .arg("-D")
-        .arg(folder.join("data"))
-        .args(["-U", "postgres", "-A", "scram-sha-256", "--no-sync"])
-        .args(["-E", "UTF8", "--locale=C.UTF-8"])
-        .arg(format!("--pwfile={}", password.display()))
-        .current_dir("/")
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "initdb failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    fs::remove_file(password).unwrap();
-}
-
 fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
@@ -323,19 +298,15 @@ fn configuration(folder: &Path, port: u16, extra: &str) -> String {
     )
 }
 
-/// Starts the server and waits until it answers. Returns nothing if the port was taken.
-fn start(version: Version, folder: &Path, port: u16) -> Option<Child> {
-    let mut keeper = keep(version, folder);
+/// Starts the server and waits until it answers. Says no if the port was taken.
+fn start(keeper: &mut Keeper, folder: &Path, port: u16) -> bool {
+    keeper.order("start", folder);
     let deadline = Instant::now() + START_LIMIT;
     while !is_ready(folder, port) {
         let log = log_of(folder);
         if log.contains("could not create any TCP/IP sockets") {
-            fs::write(folder.join("again"), "").unwrap();
-            drop(keeper.stdin.take());
-            keeper.wait().unwrap();
-            fs::remove_file(folder.join("again")).unwrap();
-            fs::remove_file(folder.join("log")).unwrap();
-            return None;
+            keeper.order("stop", folder);
+            return false;
         }
         assert!(
             !has_given_up(&log) && Instant::now() < deadline,
@@ -343,33 +314,68 @@ fn start(version: Version, folder: &Path, port: u16) -> Option<Child> {
         );
         std::thread::sleep(Duration::from_millis(20));
     }
-    Some(keeper)
+    true
 }
 
-/// Starts the server under a shell that stops it and removes the folder once its input ends, which the kernel sees to even
-/// when this process is killed.
-fn keep(version: Version, folder: &Path) -> Child {
-    const KEEPER: &str = r#"
-        trap '' INT TERM HUP
-        "$2/postgres" -D "$1/data" >>"$1/log" 2>&1 &
-        server=$!
-        cat >/dev/null
-        kill -INT "$server" 2>/dev/null
-        wait "$server"
-        [ -e "$1/again" ] || rm -rf "$1"
-    "#;
-    as_server_user(Path::new("/bin/sh"))
-        .args(["-c", KEEPER, "keeper"])
-        .arg(folder)
-        .arg(version.bin())
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        // Ctrl-C must not reach the server: its end comes by the pipe.
-        .process_group(0)
-        .spawn()
-        .unwrap()
+/// A shell that makes, starts and stops the server by order, and stops it and removes its folder once orders end: which the
+/// kernel sees to even when this process is killed.
+struct Keeper {
+    shell: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Keeper {
+    fn start(version: Version, folder: &Path) -> Self {
+        const SCRIPT: &str = r#"
+            trap '' INT TERM HUP PIPE
+            server=
+            stop() {
+                if [ -n "$server" ]; then kill -INT "$server"; wait "$server"; server=; fi
+            }
+            while read -r order; do
+                case $order in
+                init)
+                    "$2/initdb" -D "$1/data" -U postgres -A scram-sha-256 --no-sync -E UTF8 \
+                        --locale=C.UTF-8 --pwfile="$1/password" >"$1/log" 2>&1 </dev/null &&
+                        rm -f "$1/password" "$1/log" && echo done || echo failed
+                    ;;
+                start) "$2/postgres" -D "$1/data" >>"$1/log" 2>&1 </dev/null & server=$!; echo done ;;
+                stop) stop; rm -f "$1/log"; echo done ;;
+                esac
+            done
+            stop
+            rm -rf "$1"
+        "#;
+        let mut shell = as_server_user(Path::new("/bin/sh"))
+            .args(["-c", SCRIPT, "keeper"])
+            .arg(folder)
+            .arg(version.bin())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            // Ctrl-C must not reach the server: its end comes by the pipe.
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let answers = BufReader::new(shell.stdout.take().unwrap());
+        Self { shell, answers }
+    }
+
+    fn order(&mut self, order: &str, folder: &Path) {
+        writeln!(self.shell.stdin.as_mut().unwrap(), "{order}").unwrap();
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).unwrap();
+        assert_eq!(answer, "done\n", "{order}:\n{}", log_of(folder));
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Keepers of shared clusters are never dropped: their orders end with the process.
+        drop(self.shell.stdin.take());
+        let _ended = self.shell.wait();
+    }
 }
 
 /// A refused connection attempt of ours is logged as FATAL too, while the server is starting up.

@@ -4,4 +4,5 @@ pub(crate) mod certificate;
 pub(crate) mod cluster;
 pub(crate) mod fake_server;
 pub(crate) mod logs;
+pub(crate) mod rig;
 pub(crate) mod road;

@@ -92,7 +92,14 @@ fn planned(seen: &Observed) -> StartGrant {
         .into_iter()
         .find_map(|step| match step.change {
             Change::StartGrant(planned) => Some(planned),
-            _ => None,
+            Change::PrepareAccessRole { .. }
+            | Change::MoveExpiry { .. }
+            | Change::SetCredential { .. }
+            | Change::Verify
+            | Change::CloseDoor
+            | Change::EndSessions
+            | Change::BlockLogin
+            | Change::CleanUp => None,
         })
         .expect("a start")
 }
@@ -105,7 +112,11 @@ fn kinds(plan: &Plan) -> Vec<&'static str> {
             Change::StartGrant(_) => "start",
             Change::SetCredential { .. } => "credential",
             Change::Verify => "verify",
-            _ => "other",
+            Change::MoveExpiry { .. }
+            | Change::CloseDoor
+            | Change::EndSessions
+            | Change::BlockLogin
+            | Change::CleanUp => "other",
         })
         .collect()
 }

@@ -1,0 +1,20 @@
+# Each target is a thin call of a script; the scripts install what is missing on Debian and Ubuntu.
+.PHONY: help demo test lint bench
+
+help:
+	@echo "make demo    play the whole story on a private PostgreSQL server, each step checked"
+	@echo "make test    run every test, on real PostgreSQL servers"
+	@echo "make lint    format, lints, documentation, scripts, dependencies"
+	@echo "make bench   measure against plain SQL"
+
+demo:
+	@scripts/demo.sh
+
+test:
+	@scripts/test.sh
+
+lint:
+	@scripts/lint.sh
+
+bench:
+	@scripts/bench.sh

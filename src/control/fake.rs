@@ -1,0 +1,337 @@
+//! Owns a control plane in memory, for tests of the executor. Knows no rules of its own: it hands out what a test puts in.
+
+use super::{
+    ControlError, ControlPlane, GrantsList, Header, Heartbeat, Hello, IntegrationsList,
+    InventoryItem, InventoryStream, LeaseAsk, Leased, ListedGrant, ListedIntegration, ParsedTask,
+    Renewal, Renewed, Session, TaskReport,
+};
+use crate::clock::SharedClock;
+use crate::domain::{
+    EndReport, Grant, Integration, IntegrationId, IntegrationState, Lease, Order, SessionId, Task,
+    TaskId, TaskOutcome,
+};
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// How long the fake's leases last.
+pub const LEASE: SignedDuration = SignedDuration::from_secs(60);
+
+/// A control plane that hands out orders and collects reports.
+#[derive(Clone)]
+pub struct FakeControl {
+    inside: Arc<Mutex<Inside>>,
+    changed: Arc<Notify>,
+    clock: SharedClock,
+}
+
+struct Inside {
+    down: bool,
+    epoch: Uuid,
+    revision: u64,
+    queue: VecDeque<Task>,
+    cancelled: BTreeSet<TaskId>,
+    integrations: Vec<Integration>,
+    listed: Vec<ListedGrant>,
+    reports: Vec<TaskReport>,
+    ends: Vec<EndReport>,
+    released: Vec<TaskId>,
+    heartbeats: Vec<Heartbeat>,
+    grants_asked: Vec<u64>,
+}
+
+impl FakeControl {
+    /// Makes a control plane that knows nothing.
+    #[must_use]
+    pub fn new(clock: SharedClock) -> Self {
+        Self {
+            inside: Arc::new(Mutex::new(Inside {
+                down: false,
+                epoch: Uuid::now_v7(),
+                revision: 1,
+                queue: VecDeque::new(),
+                cancelled: BTreeSet::new(),
+                integrations: Vec::new(),
+                listed: Vec::new(),
+                reports: Vec::new(),
+                ends: Vec::new(),
+                released: Vec::new(),
+                heartbeats: Vec::new(),
+                grants_asked: Vec::new(),
+            })),
+            changed: Arc::new(Notify::new()),
+            clock,
+        }
+    }
+
+    /// Assigns an integration, or changes one.
+    pub fn assign(&self, integration: Integration) {
+        self.change(|inside| {
+            inside
+                .integrations
+                .retain(|known| known.id != integration.id);
+            inside.integrations.push(integration);
+            inside.revision += 1;
+        });
+    }
+
+    /// Puts a grant on the list of open ones.
+    pub fn list(&self, grant: Grant) {
+        self.change(|inside| {
+            inside.listed.push(ListedGrant {
+                grant,
+                ended: false,
+            });
+            inside.revision += 1;
+        });
+    }
+
+    /// Orders something; returns the task.
+    pub fn order(&self, integration: IntegrationId, order: Order) -> TaskId {
+        let task = Task {
+            id: TaskId::generate(),
+            attempt: 1,
+            issued_at: self.clock.now(),
+            integration,
+            order,
+        };
+        let id = task.id;
+        self.redeliver(task);
+        id
+    }
+
+    /// Delivers a task as it is, once more if need be.
+    pub fn redeliver(&self, task: Task) {
+        self.change(|inside| inside.queue.push_back(task));
+    }
+
+    /// Makes renewals of a task say that the order was taken back.
+    pub fn cancel(&self, task: TaskId) {
+        self.change(|inside| {
+            inside.cancelled.insert(task);
+        });
+    }
+
+    /// Makes every call fail, or brings the control plane back.
+    pub fn set_down(&self, down: bool) {
+        self.change(|inside| inside.down = down);
+    }
+
+    /// Pretends to be a restored store.
+    pub fn restore(&self) {
+        self.change(|inside| inside.epoch = Uuid::now_v7());
+    }
+
+    /// Returns the reports of a task, oldest first.
+    #[must_use]
+    pub fn reports(&self, task: TaskId) -> Vec<TaskOutcome> {
+        let inside = self.lock();
+        inside
+            .reports
+            .iter()
+            .filter(|report| report.task == task)
+            .map(|report| report.outcome.clone())
+            .collect()
+    }
+
+    /// Returns the ends that were reported.
+    #[must_use]
+    pub fn ends(&self) -> Vec<EndReport> {
+        self.lock().ends.clone()
+    }
+
+    /// Returns the tasks that were handed back.
+    #[must_use]
+    pub fn released(&self) -> Vec<TaskId> {
+        self.lock().released.clone()
+    }
+
+    /// Returns the last heartbeat.
+    #[must_use]
+    pub fn last_heartbeat(&self) -> Option<Heartbeat> {
+        self.lock().heartbeats.last().cloned()
+    }
+
+    /// Returns from which revisions the list of grants was asked for.
+    #[must_use]
+    pub fn grants_asked(&self) -> Vec<u64> {
+        self.lock().grants_asked.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inside)) {
+        change(&mut self.lock());
+        self.changed.notify_waiters();
+    }
+
+    fn enter(&self, call: &'static str) -> Result<(MutexGuard<'_, Inside>, Header), ControlError> {
+        let inside = self.lock();
+        if inside.down {
+            return Err(ControlError::Unreachable {
+                url: "fake".to_owned(),
+                call,
+                source: "the fake control plane is down".into(),
+            });
+        }
+        let header = Header {
+            epoch: inside.epoch,
+            server_time: self.clock.now(),
+            grants_revision: inside.revision,
+            integrations_revision: inside.revision,
+        };
+        Ok((inside, header))
+    }
+}
+
+#[async_trait]
+impl ControlPlane for FakeControl {
+    async fn open_session(&self, _hello: &Hello) -> Result<Session, ControlError> {
+        let (_inside, header) = self.enter("session")?;
+        Ok(Session {
+            id: SessionId::generate(),
+            header,
+            poll_wait: Duration::from_secs(20),
+            heartbeat_every: Duration::from_millis(500),
+            renew_every: Duration::from_millis(200),
+        })
+    }
+
+    async fn lease(&self, _session: SessionId, ask: &LeaseAsk) -> Result<Leased, ControlError> {
+        let deadline = tokio::time::Instant::now() + ask.wait;
+        loop {
+            let changed = self.changed.notified();
+            {
+                let (mut inside, header) = self.enter("lease")?;
+                let room = usize::try_from(ask.free_any + ask.free_end)
+                    .unwrap_or_default()
+                    .min(inside.queue.len());
+                let stale = ask.grants_revision != inside.revision;
+                if room > 0 || stale {
+                    let taken: Vec<_> = inside.queue.drain(..room).collect();
+                    let order = |task| {
+                        ParsedTask::Order(Lease {
+                            task,
+                            deadline: self.clock.now() + LEASE,
+                            checkpoint: None,
+                        })
+                    };
+                    return Ok(Leased {
+                        header,
+                        tasks: taken.into_iter().map(order).collect(),
+                    });
+                }
+            }
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep_until(deadline) => {
+                    let (_inside, header) = self.enter("lease")?;
+                    return Ok(Leased { header, tasks: Vec::new() });
+                }
+            }
+        }
+    }
+
+    async fn renew(&self, _session: SessionId, renewal: &Renewal) -> Result<Renewed, ControlError> {
+        let (inside, header) = self.enter("renew")?;
+        Ok(Renewed {
+            header,
+            deadline: self.clock.now() + LEASE,
+            cancel: inside.cancelled.contains(&renewal.task),
+        })
+    }
+
+    async fn release(
+        &self,
+        _session: SessionId,
+        task: TaskId,
+        _attempt: u32,
+    ) -> Result<(), ControlError> {
+        let (mut inside, _) = self.enter("release")?;
+        inside.released.push(task);
+        Ok(())
+    }
+
+    async fn report(&self, _session: SessionId, report: &TaskReport) -> Result<(), ControlError> {
+        let (mut inside, _) = self.enter("result")?;
+        inside.reports.push(report.clone());
+        Ok(())
+    }
+
+    async fn report_ends(
+        &self,
+        _session: SessionId,
+        ends: &[EndReport],
+    ) -> Result<(), ControlError> {
+        let (mut inside, _) = self.enter("ends")?;
+        inside.ends.extend_from_slice(ends);
+        Ok(())
+    }
+
+    async fn heartbeat(
+        &self,
+        _session: SessionId,
+        heartbeat: &Heartbeat,
+    ) -> Result<Header, ControlError> {
+        let (mut inside, header) = self.enter("heartbeat")?;
+        inside.heartbeats.push(heartbeat.clone());
+        Ok(header)
+    }
+
+    async fn grants(&self, since: u64) -> Result<GrantsList, ControlError> {
+        let (mut inside, header) = self.enter("grants")?;
+        inside.grants_asked.push(since);
+        Ok(GrantsList {
+            header,
+            through: inside.revision,
+            grants: inside.listed.clone(),
+        })
+    }
+
+    async fn integrations(&self, _since: u64) -> Result<IntegrationsList, ControlError> {
+        let (inside, header) = self.enter("integrations")?;
+        let listed = |integration: &Integration| ListedIntegration {
+            integration: integration.clone(),
+            retired: false,
+        };
+        Ok(IntegrationsList {
+            header,
+            through: inside.revision,
+            integrations: inside.integrations.iter().map(listed).collect(),
+        })
+    }
+
+    async fn upload_inventory(
+        &self,
+        _integration: IntegrationId,
+        mut records: InventoryStream,
+    ) -> Result<u64, ControlError> {
+        let mut count = 0;
+        while let Some(item) = records.recv().await {
+            match item {
+                InventoryItem::Record(_) => count += 1,
+                InventoryItem::Complete => return Ok(count),
+            }
+        }
+        Err(ControlError::Aborted)
+    }
+}
+
+/// Makes an integration whose settings nobody looks at.
+#[must_use]
+pub fn integration(kind: &str) -> Integration {
+    Integration {
+        id: IntegrationId::generate(),
+        name: "fake".to_owned(),
+        kind: kind.to_owned(),
+        settings: [("hostname".to_owned(), "nowhere".to_owned())].into(),
+        secret: None,
+        state: IntegrationState::Active,
+    }
+}

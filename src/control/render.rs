@@ -1,0 +1,135 @@
+//! Owns the door from domain to wire. Never sends more than the limits of the protocol.
+
+use super::protocol as wire;
+use super::{Heartbeat, IntegrationHealth};
+use crate::domain::{
+    CredentialChange, EndReport, Failure, InventoryRecord, RecordStatus, StartReport, TaskOutcome,
+};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Longest sentence that is reported: 1000 characters.
+const MAX_SENTENCE_CHARS: usize = 1000;
+/// Most leftovers named in one report.
+const MAX_LEFTOVERS: usize = 100;
+
+pub(super) fn outcome(outcome: &TaskOutcome) -> wire::Outcome {
+    match outcome {
+        TaskOutcome::Succeeded { start, end } => wire::Outcome::Succeeded {
+            start: start.as_ref().map(start_spec),
+            end: end.as_ref().map(end_spec),
+        },
+        TaskOutcome::Closed { end } => wire::Outcome::Closed { end: end_spec(end) },
+        TaskOutcome::Failed(failure) => failed(failure),
+    }
+}
+
+fn failed(failure: &Failure) -> wire::Outcome {
+    wire::Outcome::Failed {
+        class: failure.class.as_str().to_owned(),
+        reason: failure.reason.to_owned(),
+        message: cut(&failure.message),
+        hint: failure.hint.as_deref().map(cut),
+        retry_after_s: failure.retry_after.map(whole_seconds),
+    }
+}
+
+fn start_spec(start: &StartReport) -> wire::StartSpec {
+    let (credential, sealed) = match &start.credential {
+        CredentialChange::New(sealed) => ("new", Some(sealed.as_str().to_owned())),
+        CredentialChange::Unchanged => ("unchanged", None),
+        CredentialChange::None => ("none", None),
+    };
+    wire::StartSpec {
+        login: start.login.clone(),
+        started_at: start.started_at,
+        expiry: start.expiry,
+        credential: credential.to_owned(),
+        sealed_credential: sealed,
+    }
+}
+
+pub(super) fn end_spec(end: &EndReport) -> wire::EndSpec {
+    wire::EndSpec {
+        grant: end.grant.as_uuid(),
+        integration: end.integration.as_uuid(),
+        ended_at: end.ended_at,
+        reason: end.reason.as_str().to_owned(),
+        sessions_before: end.sessions_before,
+        sessions_after: end.sessions_after,
+        clean: end.clean,
+        leftovers: end
+            .leftovers
+            .iter()
+            .take(MAX_LEFTOVERS)
+            .map(|text| cut(text))
+            .collect(),
+    }
+}
+
+pub(super) fn heartbeat(session: Uuid, heartbeat: &Heartbeat) -> wire::HeartbeatRequest {
+    wire::HeartbeatRequest {
+        session,
+        frozen: heartbeat.frozen,
+        running: heartbeat.running,
+        oldest_overdue_end: heartbeat.oldest_overdue_end,
+        outbox: heartbeat.outbox,
+        ledger_ok: heartbeat.ledger_ok,
+        guardrails_digest: heartbeat.guardrails_digest.clone(),
+        integrations: heartbeat
+            .integrations
+            .iter()
+            .take(wire::MAX_PAGE)
+            .map(health)
+            .collect(),
+    }
+}
+
+fn health(health: &IntegrationHealth) -> wire::IntegrationHealthSpec {
+    wire::IntegrationHealthSpec {
+        integration: health.integration.as_uuid(),
+        status: health.status.as_str().to_owned(),
+        message: cut(&health.message),
+    }
+}
+
+pub(super) fn inventory_line(record: &InventoryRecord) -> wire::InventoryLine {
+    let (status, problem) = match &record.status {
+        RecordStatus::Active => ("active", None),
+        RecordStatus::Error(problem) => ("error", Some(cut(problem))),
+    };
+    wire::InventoryLine::Upsert {
+        resource: wire::ResourceRecord {
+            id: record.id.clone(),
+            native_id: record.native_id.clone(),
+            name: record.name.clone(),
+            path: record.path.clone(),
+            kind: record.kind.as_str().to_owned(),
+            flavour: record.flavour.clone(),
+            owner: record.owner.clone(),
+            comment: record.comment.as_deref().map(cut),
+            permissions: record
+                .permissions
+                .iter()
+                .map(|permission| permission.as_str().to_owned())
+                .collect(),
+            status: status.to_owned(),
+            problem,
+        },
+    }
+}
+
+/// Cuts a sentence to what may be reported.
+pub(super) fn cut(text: &str) -> String {
+    if text.chars().nth(MAX_SENTENCE_CHARS).is_none() {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(MAX_SENTENCE_CHARS - 1).collect();
+    cut.push('…');
+    cut
+}
+
+/// Rounds up: a wait is never cut short.
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}

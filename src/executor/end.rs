@@ -1,0 +1,295 @@
+//! Owns ends: one driver per grant, which tries until the access is gone. Never asks for a permit, a lease or a healthy disk.
+
+use super::Executor;
+use super::start::point_of;
+use crate::cut;
+use crate::domain::{EndReason, EndReport, ErrorClass, Failure, GrantId, Step};
+use crate::ledger::{Event, GrantPhase, OutboxEntry};
+use crate::policy::EndWarrant;
+use crate::retry::{Backoff, Jitter};
+use crate::targets::{Ended, Target, TargetError};
+use jiff::Timestamp;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How an end stands.
+#[derive(Debug, Clone)]
+pub(super) enum EndProgress {
+    /// No attempt has finished yet.
+    Running,
+    /// The last attempt failed; the next one comes by itself.
+    Failing(Failure),
+    /// The access is gone.
+    Closed(EndReport),
+    /// The grant was extended meanwhile, so its time was not over.
+    Extended,
+}
+
+/// The ends being driven.
+#[derive(Debug, Default)]
+pub(super) struct EndBook {
+    driven: Mutex<HashMap<GrantId, watch::Receiver<EndProgress>>>,
+}
+
+impl EndBook {
+    /// Tells whether a grant's end is being driven.
+    pub(super) fn drives(&self, grant: GrantId) -> bool {
+        self.driven
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(&grant)
+    }
+
+    fn remove(&self, grant: GrantId) {
+        self.driven
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&grant);
+    }
+}
+
+impl Executor {
+    /// Makes sure that a grant's end is being driven, and returns its progress.
+    pub(super) fn ensure_end(&self, warrant: EndWarrant) -> watch::Receiver<EndProgress> {
+        let grant = warrant.grant.id;
+        let mut driven = self
+            .shared
+            .ends
+            .driven
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match driven.entry(grant) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(free) => {
+                let (progress, watching) = watch::channel(EndProgress::Running);
+                free.insert(watching.clone());
+                let executor = self.clone();
+                self.shared.tasks.spawn(async move {
+                    executor.drive_end(warrant, progress).await;
+                    executor.shared.ends.remove(grant);
+                });
+                watching
+            }
+        }
+    }
+
+    /// Takes up the ends that were open when the process stopped.
+    pub(super) fn resume_ends(&self) {
+        let open: Vec<EndWarrant> = self.parts.ledger.read(|state| {
+            let warrant = |record: &crate::ledger::GrantRecord| match record.phase {
+                GrantPhase::Ending(reason) => Some(EndWarrant {
+                    grant: record.grant.clone(),
+                    reason,
+                    source: crate::policy::WarrantSource::Ledger,
+                }),
+                GrantPhase::Starting { .. } | GrantPhase::Live | GrantPhase::Closed(_) => None,
+            };
+            state.grants.values().filter_map(warrant).collect()
+        });
+        for warrant in open {
+            let _watch = self.ensure_end(warrant);
+        }
+    }
+
+    async fn drive_end(&self, mut warrant: EndWarrant, progress: watch::Sender<EndProgress>) {
+        let grant = warrant.grant.id;
+        // Noted, not awaited: a disk that hangs must not keep the door open, and an end may be done twice.
+        self.parts.ledger.note(vec![Event::EndIntended {
+            grant: warrant.grant.clone(),
+            reason: warrant.reason,
+        }]);
+        let mut pauses = Backoff::end(Jitter::Random);
+        loop {
+            if let Some(record) = self
+                .parts
+                .ledger
+                .read(|state| state.grants.get(&grant).cloned())
+            {
+                warrant.grant.expiry = record.grant.expiry;
+            }
+            match self.try_end(&warrant).await {
+                Ok(Attempt::Closed(report)) => {
+                    self.finish_end(&warrant, &report).await;
+                    progress.send_replace(EndProgress::Closed(report));
+                    return;
+                }
+                Ok(Attempt::Extended(until)) => {
+                    self.journal(vec![Event::EndCalledOff {
+                        grant,
+                        expiry: until,
+                    }])
+                    .await;
+                    progress.send_replace(EndProgress::Extended);
+                    self.shared.timer_changed.notify_one();
+                    return;
+                }
+                Err(error) => {
+                    self.log_failed_end(&warrant, &error);
+                    progress.send_replace(EndProgress::Failing(error.failure().clone()));
+                }
+            }
+            let pause = pauses.next_wait();
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.shared.slots.back(warrant.grant.integration) => {}
+                // The ledger remembers the open end; the next process takes it up.
+                () = self.shared.stopping.cancelled() => return,
+            }
+        }
+    }
+
+    async fn try_end(&self, warrant: &EndWarrant) -> Result<Attempt, TargetError> {
+        let grant = &warrant.grant;
+        let integration = self.integration(grant.integration).ok_or_else(|| {
+            TargetError::new(
+                ErrorClass::NeedsOperator,
+                "integration_unknown",
+                format!("the settings of integration `{}` are not known, so grant `{}` cannot be ended", grant.integration, grant.id),
+            )
+            .hint("assign the integration to this connector again, or end the access by hand and revoke the grant")
+        })?;
+        let target = self.target(&integration)?;
+        let slot = self.shared.slots.end(grant.integration).await;
+        let outcome = self.end_steps(target.as_ref(), warrant).await;
+        drop(slot);
+        let reached = outcome
+            .as_ref()
+            .err()
+            .is_none_or(|error| error.class() != ErrorClass::Transient);
+        self.shared.slots.note(grant.integration, reached);
+        outcome
+    }
+
+    async fn end_steps(
+        &self,
+        target: &dyn Target,
+        warrant: &EndWarrant,
+    ) -> Result<Attempt, TargetError> {
+        let mut report = EndReport {
+            grant: warrant.grant.id,
+            integration: warrant.grant.integration,
+            ended_at: self.now(),
+            reason: warrant.reason,
+            sessions_before: 0,
+            sessions_after: 0,
+            clean: false,
+            leftovers: Vec::new(),
+        };
+        for step in target.plan_end(warrant).steps {
+            let ended = self.end_step(target, warrant, &step).await?;
+            if let Some(until) = ended.extended_until {
+                return Ok(Attempt::Extended(until));
+            }
+            if let Some(at) = ended.ended_at {
+                report.ended_at = at;
+            }
+            if let Some(reason) = ended.reason {
+                report.reason = reason;
+            }
+            if let Some((before, after)) = ended.sessions {
+                report.sessions_before += before;
+                report.sessions_after = after;
+            }
+        }
+        if report.sessions_after > 0 {
+            return Err(TargetError::new(
+                ErrorClass::Conflict,
+                "sessions_left",
+                format!(
+                    "{} sessions of grant `{}` are still open",
+                    report.sessions_after, report.grant
+                ),
+            ));
+        }
+        Ok(Attempt::Closed(report))
+    }
+
+    async fn end_step(
+        &self,
+        target: &dyn Target,
+        warrant: &EndWarrant,
+        step: &Step,
+    ) -> Result<Ended, TargetError> {
+        let name = point_of(&step.change);
+        let grant = warrant.grant.id;
+        self.parts.ledger.note(vec![Event::StepBegan {
+            grant,
+            note: step.note.clone(),
+        }]);
+        cut::point(format_args!("{name}.before"));
+        let outcome = target.end(warrant, step).await;
+        cut::point(format_args!("{name}.after"));
+        let seen = match &outcome {
+            Ok(ended) => Ok(ended.evidence.clone()),
+            Err(error) => Err(error.failure().reason.to_owned()),
+        };
+        self.parts.ledger.note(vec![Event::StepDone {
+            grant,
+            note: step.note.clone(),
+            outcome: seen,
+        }]);
+        outcome
+    }
+
+    async fn finish_end(&self, warrant: &EndWarrant, report: &EndReport) {
+        let late = report.ended_at.duration_since(warrant.grant.expiry);
+        let late = (report.reason == EndReason::Expired)
+            .then(|| Duration::try_from(late).unwrap_or_default());
+        self.parts.metrics.ended(report.reason, late);
+        tracing::info!(
+            grant.id = %report.grant,
+            end.reason = report.reason.as_str(),
+            sessions = report.sessions_before,
+            "access of `{}` to {} ended",
+            warrant.grant.principal,
+            warrant.grant.resource,
+        );
+        self.journal_and_report(
+            vec![Event::Closed(report.clone())],
+            vec![OutboxEntry::End(report.clone())],
+        )
+        .await;
+        self.shared.sweep_now.notify_one();
+    }
+
+    fn log_failed_end(&self, warrant: &EndWarrant, error: &TargetError) {
+        let source: &dyn std::error::Error = error;
+        tracing::error!(
+            grant.id = %warrant.grant.id,
+            error.class = %error.class(),
+            error = source,
+            hint = error.failure().hint.as_deref().unwrap_or_default(),
+            "access of `{}` to {} could not be ended yet, it is tried again",
+            warrant.grant.principal,
+            warrant.grant.resource,
+        );
+    }
+}
+
+enum Attempt {
+    Closed(EndReport),
+    Extended(Timestamp),
+}
+
+impl EndProgress {
+    /// Waits for the end, or for the first failed attempt.
+    pub(super) async fn settled(watching: &mut watch::Receiver<Self>) -> Self {
+        let settled = watching
+            .wait_for(|progress| !matches!(progress, Self::Running))
+            .await
+            .map(|progress| progress.clone());
+        settled.unwrap_or_else(|_| {
+            Self::Failing(Failure {
+                class: ErrorClass::Transient,
+                reason: "shutting_down",
+                message: "this instance is shutting down; the end goes on with the next one"
+                    .to_owned(),
+                hint: None,
+                retry_after: None,
+            })
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! Owns asking for work: the session, the long poll, and what is handed back at shutdown. Never takes work without a free place.
+
+use super::Executor;
+use crate::control::{ControlError, HeldLease, Hello, LeaseAsk, Leased, ParsedTask, Session};
+use crate::domain::ErrorClass;
+use crate::retry::{self, Backoff, Jitter};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The first poll comes at a random moment within this time.
+const FIRST_POLL_WITHIN: Duration = Duration::from_millis(500);
+
+impl Executor {
+    /// Asks for work until `stop`; every failure is followed by a jittered pause.
+    pub(super) async fn take_orders(&self, stop: &CancellationToken) {
+        let mut pauses = Backoff::poll(Jitter::Random);
+        // A first, random pause keeps a fleet that restarts together from asking together.
+        let mut pause = Some(retry::spread(FIRST_POLL_WITHIN, Jitter::Random));
+        loop {
+            if let Some(pause) = pause.take() {
+                tokio::select! {
+                    () = stop.cancelled() => return self.stop_unbegun(),
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+            let round = tokio::select! {
+                () = stop.cancelled() => return self.stop_unbegun(),
+                round = self.one_round() => round,
+            };
+            match round {
+                Ok(()) => pauses.reset(),
+                Err(error) => {
+                    self.note_refusal(&error);
+                    pause = Some(pauses.next_wait_at_least(error.retry_after()));
+                }
+            }
+        }
+    }
+
+    async fn one_round(&self) -> Result<(), ControlError> {
+        let session = self.open_session().await?;
+        self.fetch_lists().await?;
+        let channel = self.channel();
+        let (free_any, free_end) = self.shared.slots.free();
+        let ask = LeaseAsk {
+            free_any,
+            free_end,
+            held: self.running(|running| running.keys().copied().collect()),
+            wait: session.poll_wait,
+            grants_revision: channel.grants_revision,
+            integrations_revision: channel.integrations_revision,
+        };
+        let Leased { header, tasks } = self.parts.control.lease(session.id, &ask).await?;
+        self.note_header(&header);
+        if header.grants_revision != channel.grants_revision
+            || header.integrations_revision != channel.integrations_revision
+        {
+            // An order may be about an integration that is new.
+            self.fetch_lists().await?;
+        }
+        for task in tasks {
+            match task {
+                ParsedTask::Order(lease) => self.accept(HeldLease {
+                    lease,
+                    session: session.id,
+                }),
+                ParsedTask::Refused {
+                    task,
+                    attempt,
+                    failure,
+                } => self.refuse(task, attempt, failure).await,
+                ParsedTask::Unreadable(problem) => {
+                    tracing::warn!("an order of the control plane cannot be read: {problem}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the session, registering first when there is none.
+    async fn open_session(&self) -> Result<Session, ControlError> {
+        let known = self.shared.session.borrow().clone();
+        if let Some(session) = known {
+            return Ok(session);
+        }
+        let options = &self.shared.options;
+        let hello = Hello {
+            instance: options.instance,
+            version: options.version.clone(),
+            host: options.host.clone(),
+        };
+        let session = self.parts.control.open_session(&hello).await?;
+        self.note_header(&session.header);
+        tracing::info!(session.id = %session.id, "registered with the control plane");
+        self.shared.session.send_replace(Some(session.clone()));
+        Ok(session)
+    }
+
+    fn note_refusal(&self, error: &ControlError) {
+        let source: &dyn std::error::Error = error;
+        match error.class() {
+            ErrorClass::Unauthorised => tracing::error!(
+                error = source,
+                hint = "check APONO_TOKEN or the token file, and that the connector id is the one the token was made for",
+                "the control plane refuses this instance; access still ends on time"
+            ),
+            ErrorClass::NotFound | ErrorClass::Conflict => {
+                tracing::info!(
+                    error = source,
+                    "the session is not known any more, registering again"
+                );
+                self.shared.session.send_replace(None);
+            }
+            ErrorClass::Transient
+            | ErrorClass::Throttled
+            | ErrorClass::NeedsOperator
+            | ErrorClass::Bug => {
+                tracing::warn!(
+                    error = source,
+                    "the control plane could not be asked for work"
+                );
+            }
+        }
+    }
+
+    /// Hands back what has not begun; what has begun is finished.
+    fn stop_unbegun(&self) {
+        self.shared.stopping.cancel();
+    }
+}

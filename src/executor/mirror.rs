@@ -1,0 +1,186 @@
+//! Owns what this instance keeps of the control plane's lists. Absence from a list never ends a grant, and no list can strand one.
+
+use super::Executor;
+use crate::control::{ControlError, Header, IntegrationStatus, ListedIntegration};
+use crate::domain::{Integration, IntegrationState};
+use crate::ledger::{Event, GrantPhase};
+use std::sync::PoisonError;
+
+/// Most pages read in one go; with 1,000 entries a page, a list of 100,000.
+const MOST_PAGES: usize = 100;
+
+impl Executor {
+    /// Reads what changed in both lists; a new epoch means reading everything again.
+    pub(super) async fn fetch_lists(&self) -> Result<(), ControlError> {
+        self.fetch_integrations().await?;
+        self.fetch_grants().await
+    }
+
+    async fn fetch_integrations(&self) -> Result<(), ControlError> {
+        for _page in 0..MOST_PAGES {
+            let since = self.channel().integrations_revision;
+            let list = self.parts.control.integrations(since).await?;
+            if self.is_new_epoch(&list.header).await && since > 0 {
+                continue;
+            }
+            for listed in list.integrations {
+                self.take_integration(listed).await;
+            }
+            self.change_channel(|channel| channel.integrations_revision = list.through);
+            if list.through >= list.header.integrations_revision {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch_grants(&self) -> Result<(), ControlError> {
+        for _page in 0..MOST_PAGES {
+            let since = self.channel().grants_revision;
+            let list = self.parts.control.grants(since).await?;
+            if self.is_new_epoch(&list.header).await && since > 0 {
+                continue;
+            }
+            {
+                let mut open = self
+                    .shared
+                    .listed
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                for listed in list.grants {
+                    if listed.ended {
+                        open.remove(&listed.grant.id);
+                    } else {
+                        open.insert(listed.grant.id, listed.grant);
+                    }
+                }
+            }
+            self.change_channel(|channel| channel.grants_revision = list.through);
+            if list.through >= list.header.grants_revision {
+                break;
+            }
+        }
+        self.shared.timer_changed.notify_one();
+        Ok(())
+    }
+
+    /// Notices that the control plane was restored: its lists are read anew, live grants it does not know run to their own expiry.
+    async fn is_new_epoch(&self, header: &Header) -> bool {
+        let known = self.parts.ledger.read(|state| state.epoch);
+        if known == Some(header.epoch) {
+            return false;
+        }
+        if known.is_some() {
+            tracing::warn!(
+                "the control plane's store is a new one; its lists are read from the start"
+            );
+        }
+        self.journal(vec![Event::EpochSeen(header.epoch)]).await;
+        self.shared
+            .listed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.change_channel(|channel| {
+            channel.grants_revision = 0;
+            channel.integrations_revision = 0;
+        });
+        true
+    }
+
+    async fn take_integration(&self, listed: ListedIntegration) {
+        let ListedIntegration {
+            integration,
+            retired,
+        } = listed;
+        let known = self.integration(integration.id);
+        let open = self.open_grants(&integration);
+        if retired {
+            self.forget_integration(&integration, open).await;
+            return;
+        }
+        if known.as_ref() == Some(&integration) {
+            return;
+        }
+        if let Some(known) = known.filter(|known| points_elsewhere(known, &integration) && open > 0)
+        {
+            self.keep_settings(known, &integration, open).await;
+            return;
+        }
+        let id = integration.id;
+        let status = match integration.state {
+            IntegrationState::Active => IntegrationStatus::Initializing,
+            IntegrationState::Retiring => IntegrationStatus::Disabled,
+        };
+        tracing::info!(integration.id = %id, "integration `{}` taken over", integration.name);
+        self.journal(vec![Event::IntegrationKnown(integration)])
+            .await;
+        self.set_health(id, status, String::new());
+        self.shared.sweep_now.notify_one();
+    }
+
+    /// Keeps the old settings while grants are live there: their ends must find the server they started on.
+    async fn keep_settings(&self, known: Integration, ordered: &Integration, open: usize) {
+        let message = format!(
+            "integration `{}` was pointed elsewhere while {open} grants are open; the settings in force are kept until they have ended",
+            ordered.id
+        );
+        tracing::error!(integration.id = %ordered.id, "{message}");
+        self.set_health(ordered.id, IntegrationStatus::Error, message);
+        if known.state != IntegrationState::Retiring {
+            let kept = Integration {
+                state: IntegrationState::Retiring,
+                ..known
+            };
+            self.journal(vec![Event::IntegrationKnown(kept)]).await;
+        }
+    }
+
+    async fn forget_integration(&self, integration: &Integration, open: usize) {
+        if self.integration(integration.id).is_none() {
+            return;
+        }
+        if open > 0 {
+            tracing::error!(
+                integration.id = %integration.id,
+                "integration `{}` was retired while {open} grants are open; its settings are kept until they have ended",
+                integration.name
+            );
+            return;
+        }
+        self.journal(vec![Event::IntegrationGone(integration.id)])
+            .await;
+        self.parts.registry.forget(integration.id);
+        self.shared
+            .health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&integration.id);
+    }
+
+    pub(super) fn open_grants(&self, integration: &Integration) -> usize {
+        self.parts.ledger.read(|state| {
+            state
+                .grants
+                .values()
+                .filter(|record| record.grant.integration == integration.id)
+                .filter(|record| !matches!(record.phase, GrantPhase::Closed(_)))
+                .count()
+        })
+    }
+
+    fn change_channel(&self, change: impl FnOnce(&mut super::Channel)) {
+        change(
+            &mut self
+                .shared
+                .channel
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+}
+
+/// Tells whether new settings lead to another system; a new secret reference or name does not.
+fn points_elsewhere(known: &Integration, ordered: &Integration) -> bool {
+    known.kind != ordered.kind || known.settings != ordered.settings
+}

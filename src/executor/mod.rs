@@ -1,0 +1,353 @@
+//! Owns the life of a task: judge, plan, journal, act, verify, journal, report; and every end. Never knows a concrete target or the wire.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `intake` | asks for work, renews leases, hands back |
+//! | `task` | runs one leased task to its result |
+//! | `start` | starts, extensions, credential resets |
+//! | `end` | ends: one driver per grant, never gives up |
+//! | `timer` | ends by the local clock |
+//! | `sweep` | compares the ledger with the record inside each target |
+//! | `mirror` | keeps the control plane's lists |
+//! | `deliver` | reports until acknowledged |
+//! | `health` | heartbeats |
+
+mod deliver;
+mod end;
+mod health;
+mod intake;
+mod lanes;
+mod mirror;
+mod slots;
+mod start;
+mod sweep;
+mod task;
+mod timer;
+
+use crate::clock::SharedClock;
+use crate::control::{ControlPlane, Header, IntegrationHealth};
+use crate::domain::{
+    EndReason, Failure, Grant, GrantId, Integration, IntegrationId, SessionId, TaskId,
+};
+use crate::ledger::{Event, GrantPhase, Ledger, OutboxEntry};
+use crate::policy::{EndWarrant, Guardrails, WarrantSource};
+use crate::targets::{Registry, Target, TargetError};
+use crate::telemetry::Health;
+use crate::telemetry::metrics::Metrics;
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How often [`Executor::wait_for_ends`] looks.
+const ENDS_LOOK: Duration = Duration::from_millis(50);
+
+/// How the executor works; filled by `agent`.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Names this state folder.
+    pub instance: uuid::Uuid,
+    /// The program's version.
+    pub version: String,
+    /// Where this runs, for people.
+    pub host: String,
+    /// Places for work, 4 to 256; a quarter is kept for ends.
+    pub slots: usize,
+    /// Most starts of one integration at once.
+    pub starts_per_integration: usize,
+    /// How often the record inside each target is compared with the ledger.
+    pub sweep_every: Duration,
+    /// How often what no live record backs is looked for.
+    pub mend_every: Duration,
+    /// How often what ended grants left behind is looked at.
+    pub clean_up_every: Duration,
+    /// The local rules, without what changes while running.
+    pub guardrails: Guardrails,
+}
+
+/// Reports what exists in an integration; answered by `agent` from `inventory`.
+#[async_trait]
+pub trait Synchroniser: Send + Sync {
+    /// Walks the integration and uploads everything; returns the number of records.
+    async fn synchronise(&self, integration: &Integration) -> Result<u64, Failure>;
+}
+
+/// What the executor is made of.
+pub struct Parts {
+    /// Time.
+    pub clock: SharedClock,
+    /// Durable memory.
+    pub ledger: Ledger,
+    /// The control plane.
+    pub control: Arc<dyn ControlPlane>,
+    /// The systems under management.
+    pub registry: Arc<Registry>,
+    /// Inventory.
+    pub synchroniser: Arc<dyn Synchroniser>,
+    /// Numbers for operators.
+    pub metrics: Arc<Metrics>,
+    /// Whether this process is ready.
+    pub health: Arc<Health>,
+}
+
+/// Runs tasks and ends access. Cheap to clone.
+#[derive(Clone)]
+pub struct Executor {
+    parts: Arc<Parts>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: Options,
+    slots: slots::Slots,
+    lanes: lanes::Lanes,
+    ends: end::EndBook,
+    running: Mutex<HashMap<TaskId, task::Running>>,
+    session: watch::Sender<Option<crate::control::Session>>,
+    channel: Mutex<Channel>,
+    /// The control plane's list of open grants; kept in memory, because a target has its own record.
+    listed: Mutex<HashMap<GrantId, Grant>>,
+    health: Mutex<BTreeMap<IntegrationId, IntegrationHealth>>,
+    outbox_changed: Notify,
+    timer_changed: Notify,
+    sweep_now: Notify,
+    /// Work that is finished before the process ends.
+    tasks: TaskTracker,
+    /// Set when no new outside effect may begin.
+    stopping: CancellationToken,
+}
+
+/// What is known of the conversation.
+#[derive(Debug, Default, Clone, Copy)]
+struct Channel {
+    skew: SignedDuration,
+    grants_revision: u64,
+    integrations_revision: u64,
+}
+
+/// What an operator sees of one grant.
+#[derive(Debug, Clone)]
+pub struct GrantLine {
+    /// The grant with the expiry in force.
+    pub grant: Grant,
+    /// `starting`, `live`, `ending` or `closed`.
+    pub phase: &'static str,
+    /// When the access became usable.
+    pub started_at: Option<Timestamp>,
+}
+
+impl Executor {
+    /// Puts an executor together; nothing runs until [`Executor::run`].
+    #[must_use]
+    pub fn new(parts: Parts, options: Options) -> Self {
+        let slots = slots::Slots::new(
+            options.slots,
+            options.starts_per_integration,
+            Arc::clone(&parts.clock),
+        );
+        Self {
+            parts: Arc::new(parts),
+            shared: Arc::new(Shared {
+                options,
+                slots,
+                lanes: lanes::Lanes::default(),
+                ends: end::EndBook::default(),
+                running: Mutex::default(),
+                session: watch::Sender::new(None),
+                channel: Mutex::default(),
+                listed: Mutex::default(),
+                health: Mutex::default(),
+                outbox_changed: Notify::new(),
+                timer_changed: Notify::new(),
+                sweep_now: Notify::new(),
+                tasks: TaskTracker::new(),
+                stopping: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// Runs until `stop`: overdue ends first, then everything else. Returns when what had begun is finished.
+    pub async fn run(&self, stop: CancellationToken) {
+        self.recover().await;
+        let until_stopped = async {
+            tokio::join!(
+                self.take_orders(&stop),
+                self.watch_expiries(&stop),
+                self.sweep_targets(&stop),
+                self.send_heartbeats(&stop),
+            );
+        };
+        let delivering = CancellationToken::new();
+        tokio::join!(
+            async {
+                until_stopped.await;
+                self.shared.stopping.cancel();
+                self.shared.tasks.close();
+                self.shared.tasks.wait().await;
+                delivering.cancel();
+            },
+            self.deliver_reports(&delivering),
+        );
+    }
+
+    /// Freezes or frees starts, durably.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written; the freeze then holds until the process ends.
+    pub async fn freeze(&self, frozen: bool) -> Result<(), crate::ledger::LedgerError> {
+        self.parts
+            .ledger
+            .append_one(Event::Frozen(frozen))
+            .await
+            .map(drop)
+    }
+
+    /// Freezes starts and ends every grant this instance or a target's record knows; returns how many ends were begun.
+    ///
+    /// # Errors
+    /// When the freeze cannot be recorded; the ends go on all the same.
+    pub async fn revoke_all(&self) -> (usize, Result<(), crate::ledger::LedgerError>) {
+        let frozen = self.freeze(true).await;
+        self.learn_records().await;
+        let grants: Vec<Grant> = self.parts.ledger.read(|state| {
+            let open = |record: &&crate::ledger::GrantRecord| {
+                !matches!(record.phase, GrantPhase::Closed(_))
+            };
+            state
+                .grants
+                .values()
+                .filter(open)
+                .map(|record| record.grant.clone())
+                .collect()
+        });
+        for grant in &grants {
+            let _watch = self.ensure_end(EndWarrant {
+                grant: grant.clone(),
+                reason: EndReason::RevokeAll,
+                source: WarrantSource::Operator,
+            });
+        }
+        (grants.len(), frozen)
+    }
+
+    /// Lists what the ledger knows.
+    #[must_use]
+    pub fn grants(&self) -> Vec<GrantLine> {
+        self.parts.ledger.read(|state| {
+            let line = |record: &crate::ledger::GrantRecord| GrantLine {
+                grant: record.grant.clone(),
+                phase: match record.phase {
+                    GrantPhase::Starting { .. } => "starting",
+                    GrantPhase::Live => "live",
+                    GrantPhase::Ending(_) => "ending",
+                    GrantPhase::Closed(_) => "closed",
+                },
+                started_at: record.started_at,
+            };
+            state.grants.values().map(line).collect()
+        })
+    }
+
+    /// Waits until no grant is open any more, at most for `patience`; returns how many are left.
+    pub async fn wait_for_ends(&self, patience: Duration) -> usize {
+        let open = || {
+            self.grants()
+                .iter()
+                .filter(|line| line.phase != "closed")
+                .count()
+        };
+        let waiting = async {
+            while open() > 0 {
+                tokio::time::sleep(ENDS_LOOK).await;
+            }
+        };
+        // What is left when patience ends is counted below.
+        tokio::time::timeout(patience, waiting)
+            .await
+            .unwrap_or_default();
+        open()
+    }
+
+    /// Brings the ledger in line with each target and ends what is overdue, before any start.
+    async fn recover(&self) {
+        self.end_overdue();
+        self.learn_records().await;
+        self.end_overdue();
+        self.resume_ends();
+    }
+
+    fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    fn channel(&self) -> Channel {
+        *self
+            .shared
+            .channel
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what comes with every answer.
+    fn note_header(&self, header: &Header) {
+        self.parts.health.round_trip();
+        let skew = self.now().duration_since(header.server_time);
+        self.shared
+            .channel
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .skew = skew;
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        self.shared
+            .session
+            .borrow()
+            .as_ref()
+            .map(|session| session.id)
+    }
+
+    fn guardrails(&self) -> Guardrails {
+        Guardrails {
+            frozen: self.parts.ledger.read(|state| state.frozen),
+            clock_skew: self.channel().skew,
+            ..self.shared.options.guardrails.clone()
+        }
+    }
+
+    fn integration(&self, id: IntegrationId) -> Option<Integration> {
+        self.parts
+            .ledger
+            .read(|state| state.integrations.get(&id).cloned())
+    }
+
+    fn target(&self, integration: &Integration) -> Result<Arc<dyn Target>, TargetError> {
+        self.parts.registry.target(integration)
+    }
+
+    /// Journals what happened. A disk that refuses must not stop an end: memory goes on, the failure is logged and counted.
+    async fn journal(&self, events: Vec<Event>) {
+        if let Err(error) = self.parts.ledger.append(events).await {
+            self.parts.metrics.ledger_failed();
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the ledger could not be written"
+            );
+        }
+    }
+
+    /// Puts a report on its way, together with the events it belongs to.
+    async fn journal_and_report(&self, mut events: Vec<Event>, entries: Vec<OutboxEntry>) {
+        events.extend(entries.into_iter().map(|entry| Event::Queued {
+            id: self.parts.ledger.reserve_report(),
+            entry,
+        }));
+        self.journal(events).await;
+        self.shared.outbox_changed.notify_one();
+        self.shared.timer_changed.notify_one();
+    }
+}

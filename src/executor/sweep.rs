@@ -1,0 +1,335 @@
+//! Owns the comparison of the ledger with the record inside each target, clean-up and mending. Never starts access.
+
+use super::Executor;
+use super::task::log_failure;
+use crate::control::IntegrationStatus;
+use crate::domain::{EndReason, ErrorClass, GrantId, Integration};
+use crate::ledger::{Event, GrantPhase, GrantRecord, OutboxEntry};
+use crate::policy::{EndWarrant, WarrantSource};
+use crate::targets::{CleanedUp, RecordedGrant, Target, TargetError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How long an end seen in a target's record may be open before this instance takes it up: another one may be at it.
+const OTHERS_GRACE: jiff::SignedDuration = jiff::SignedDuration::from_secs(3);
+/// Longest time one integration may hold up the sweep of the others.
+const SWEEP_LIMIT: Duration = Duration::from_secs(60);
+
+/// What one sweep does besides reading the records.
+#[derive(Debug, Clone, Copy)]
+struct Sweep {
+    mend: bool,
+    clean: bool,
+}
+
+/// Something that is done every so often, and at the first look.
+#[derive(Debug)]
+struct Due {
+    every: Duration,
+    last: Option<Instant>,
+}
+
+impl Due {
+    fn every(every: Duration) -> Self {
+        Self { every, last: None }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let due = self.last.is_none_or(|last| last.elapsed() >= self.every);
+        if due {
+            self.last = Some(Instant::now());
+        }
+        due
+    }
+}
+
+impl Executor {
+    /// Sweeps every integration again and again until `stop`.
+    pub(super) async fn sweep_targets(&self, stop: &CancellationToken) {
+        let mut mending = Due::every(self.shared.options.mend_every);
+        let mut cleaning = Due::every(self.shared.options.clean_up_every);
+        loop {
+            let sweep = Sweep {
+                mend: mending.is_due(),
+                clean: cleaning.is_due(),
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.sweep_once(sweep) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(self.shared.options.sweep_every) => {}
+                () = self.shared.sweep_now.notified() => {}
+            }
+        }
+    }
+
+    /// Reads every target's record and takes what it shows into the ledger.
+    pub(super) async fn learn_records(&self) {
+        let integrations = self.integrations();
+        let reading = integrations.iter().map(|integration| async move {
+            if let Ok(target) = self.target(integration) {
+                self.learn_record(integration, target.as_ref()).await;
+            }
+        });
+        futures_util::future::join_all(reading).await;
+    }
+
+    async fn sweep_once(&self, sweep: Sweep) {
+        let integrations = self.integrations();
+        let sweeping = integrations.iter().map(|integration| async move {
+            let sweeping = self.sweep_integration(integration, sweep);
+            if tokio::time::timeout(SWEEP_LIMIT, sweeping).await.is_err() {
+                tracing::warn!(integration.id = %integration.id, "the sweep of `{}` took too long", integration.name);
+            }
+        });
+        futures_util::future::join_all(sweeping).await;
+        self.show_numbers();
+    }
+
+    async fn sweep_integration(&self, integration: &Integration, sweep: Sweep) {
+        let target = match self.target(integration) {
+            Ok(target) => target,
+            Err(error) => {
+                self.set_health(integration.id, IntegrationStatus::Error, error.to_string());
+                return;
+            }
+        };
+        if !self.learn_record(integration, target.as_ref()).await {
+            return;
+        }
+        target.hold(self.open_grants(integration) > 0).await;
+        if sweep.clean {
+            self.take_clean_up(target.clean_up().await).await;
+        }
+        if sweep.mend {
+            self.mend(integration, target.as_ref()).await;
+        }
+    }
+
+    /// Takes a target's record into the ledger; returns whether it could be read.
+    async fn learn_record(&self, integration: &Integration, target: &dyn Target) -> bool {
+        // Taken before reading: what starts while we read is not missed below.
+        let (live, starting) = self.known(integration);
+        let recorded = match target.recorded().await {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                self.note_unread(integration, &error);
+                return false;
+            }
+        };
+        self.shared.slots.note(integration.id, true);
+        let mut absent: BTreeSet<GrantId> = live;
+        let mut never_begun = starting;
+        for entry in &recorded {
+            absent.remove(&entry.grant.id);
+            never_begun.remove(&entry.grant.id);
+            self.learn_entry(entry).await;
+        }
+        for grant in never_begun {
+            self.journal(vec![Event::StartAbandoned(grant)]).await;
+        }
+        self.end_absent(absent);
+        true
+    }
+
+    async fn learn_entry(&self, entry: &RecordedGrant) {
+        let grant = &entry.grant;
+        let known = self
+            .parts
+            .ledger
+            .read(|state| state.grants.get(&grant.id).cloned());
+        match (&entry.ended, known) {
+            (None, None) => {
+                let learned = Event::GrantLearned {
+                    grant: grant.clone(),
+                    started_at: entry.started_at,
+                };
+                self.journal(vec![learned]).await;
+                self.shared.timer_changed.notify_one();
+            }
+            (None, Some(known))
+                if known.grant.expiry != grant.expiry && !self.works_on(grant.id) =>
+            {
+                self.journal(vec![Event::ExpiryMoved {
+                    grant: grant.id,
+                    expiry: grant.expiry,
+                }])
+                .await;
+                self.shared.timer_changed.notify_one();
+            }
+            (None, Some(known)) => self.learn_start(entry, &known.phase).await,
+            (Some((at, reason)), known) => {
+                let closed_here =
+                    known.is_some_and(|known| matches!(known.phase, GrantPhase::Closed(_)));
+                let others_turn = self.now().duration_since(*at) < OTHERS_GRACE;
+                if !entry.closed && !closed_here && !others_turn {
+                    self.end_again(entry, *reason);
+                }
+            }
+        }
+    }
+
+    /// A start whose outcome was unknown turns out to have happened.
+    async fn learn_start(&self, entry: &RecordedGrant, phase: &GrantPhase) {
+        if matches!(phase, GrantPhase::Starting { .. }) && !self.works_on(entry.grant.id) {
+            let at = entry.started_at.unwrap_or_else(|| self.now());
+            self.journal(vec![Event::Started {
+                grant: entry.grant.id,
+                at,
+            }])
+            .await;
+        }
+    }
+
+    fn end_again(&self, entry: &RecordedGrant, reason: EndReason) {
+        let _watch = self.ensure_end(EndWarrant {
+            grant: entry.grant.clone(),
+            reason,
+            source: WarrantSource::GrantTable,
+        });
+    }
+
+    /// The ledger counts a grant as live and the target's record does not have it: whatever happened, it must not have access.
+    fn end_absent(&self, absent: BTreeSet<GrantId>) {
+        let grants: Vec<_> = self.parts.ledger.read(|state| {
+            let live = absent.iter().filter_map(|id| state.grants.get(id));
+            live.filter(|record| record.phase == GrantPhase::Live)
+                .map(|record| record.grant.clone())
+                .collect()
+        });
+        for grant in grants {
+            tracing::warn!(grant.id = %grant.id, "a live grant is missing in its target's record, ending it");
+            let _watch = self.ensure_end(EndWarrant {
+                grant,
+                reason: EndReason::Drift,
+                source: WarrantSource::Ledger,
+            });
+        }
+    }
+
+    async fn take_clean_up(&self, cleaned: Result<Vec<CleanedUp>, TargetError>) {
+        let cleaned = match cleaned {
+            Ok(cleaned) => cleaned,
+            Err(error) => {
+                return log_failure(
+                    "what ended grants left behind could not be removed yet",
+                    &error,
+                );
+            }
+        };
+        for CleanedUp { grant, leftovers } in cleaned {
+            let closed = self.parts.ledger.read(|state| {
+                match state.grants.get(&grant).map(|record| &record.phase) {
+                    Some(GrantPhase::Closed(report)) => Some(report.clone()),
+                    _ => None,
+                }
+            });
+            let Some(mut report) = closed else { continue };
+            let clean = leftovers.is_empty();
+            if !clean && report.leftovers == leftovers {
+                continue;
+            }
+            report.leftovers = leftovers;
+            report.clean = clean;
+            let event = if clean {
+                Event::Clean(grant)
+            } else {
+                Event::Closed(report.clone())
+            };
+            self.journal_and_report(vec![event], vec![OutboxEntry::End(report)])
+                .await;
+        }
+    }
+
+    async fn mend(&self, integration: &Integration, target: &dyn Target) {
+        match target.mend().await {
+            Ok(mended) => {
+                self.parts.metrics.mended(mended.len());
+                for mended in mended {
+                    tracing::warn!(integration.id = %integration.id, "mended in `{}`: {}", integration.name, mended.note);
+                }
+            }
+            Err(error) => log_failure("an integration could not be mended", &error),
+        }
+    }
+
+    fn note_unread(&self, integration: &Integration, error: &TargetError) {
+        self.shared
+            .slots
+            .note(integration.id, error.class() != ErrorClass::Transient);
+        self.set_health(integration.id, IntegrationStatus::Error, error.to_string());
+        log_failure("the record inside a target could not be read", error);
+    }
+
+    fn known(&self, integration: &Integration) -> (BTreeSet<GrantId>, BTreeSet<GrantId>) {
+        self.parts.ledger.read(|state| {
+            let mut live = BTreeSet::new();
+            let mut starting = BTreeSet::new();
+            for (id, record) in &state.grants {
+                if record.grant.integration != integration.id || self.works_on(*id) {
+                    continue;
+                }
+                match record.phase {
+                    GrantPhase::Live => live.insert(*id),
+                    GrantPhase::Starting { .. } => starting.insert(*id),
+                    GrantPhase::Ending(_) | GrantPhase::Closed(_) => false,
+                };
+            }
+            (live, starting)
+        })
+    }
+
+    fn works_on(&self, grant: GrantId) -> bool {
+        self.shared.ends.drives(grant)
+            || self.running(|running| running.values().any(|task| task.grant == Some(grant)))
+    }
+
+    fn show_numbers(&self) {
+        let now = self.now();
+        let (live, leftover, overdue, frozen) = self.parts.ledger.read(|state| {
+            let records = state.grants.values();
+            let closed = |record: &GrantRecord| matches!(record.phase, GrantPhase::Closed(_));
+            let live = records
+                .clone()
+                .filter(|record| record.phase == GrantPhase::Live)
+                .count();
+            let leftover = records.clone().filter(|record| closed(record)).count();
+            let overdue = records
+                .filter(|record| !closed(record) && record.grant.is_over(now))
+                .count();
+            (live, leftover, overdue, state.frozen)
+        });
+        let oldest = self
+            .oldest_overdue()
+            .map(|expiry| now.duration_since(expiry));
+        let oldest = oldest
+            .and_then(|late| Duration::try_from(late).ok())
+            .unwrap_or_default();
+        self.parts.metrics.set_grants(live, leftover);
+        self.parts.metrics.set_overdue(overdue, oldest);
+        self.parts.metrics.set_frozen(frozen);
+        self.parts.health.ledger(self.parts.ledger.is_healthy());
+    }
+
+    pub(super) fn oldest_overdue(&self) -> Option<jiff::Timestamp> {
+        let now = self.now();
+        self.parts.ledger.read(|state| {
+            let open = state
+                .grants
+                .values()
+                .filter(|record| !matches!(record.phase, GrantPhase::Closed(_)));
+            open.map(|record| record.grant.expiry)
+                .filter(|expiry| *expiry <= now)
+                .min()
+        })
+    }
+
+    fn integrations(&self) -> Vec<Integration> {
+        let known: BTreeMap<_, _> = self.parts.ledger.read(|state| state.integrations.clone());
+        known.into_values().collect()
+    }
+}

@@ -1,0 +1,285 @@
+//! Owns what each verb asks of the control plane, and what is told of the answer.
+
+use super::client::Client;
+use super::credential::{ThrowAwayKey, variables};
+use super::span::Span;
+use super::{CommandError, Delivery, End, Form, Grant, Integration, ListForm, screen};
+use crate::control::protocol::{PrincipalSpec, ResourceRecord, ResourceSpec, StartSpec};
+use crate::reference_plane::admin::{
+    GrantView, GrantViews, Granted, InstanceViews, IntegrationView, IntegrationViews,
+    InventoryPage, NewCredential, NewExpiry, NewGrant, NewIntegration, Ordered, TaskView,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+pub(super) async fn integration(client: &Client, verb: Integration) -> Result<(), CommandError> {
+    match verb {
+        Integration::Add {
+            connector,
+            name,
+            kind,
+            settings,
+            secret,
+        } => {
+            let new = NewIntegration {
+                connector,
+                name,
+                kind,
+                settings: settings.into_iter().collect(),
+                secret,
+            };
+            let view: IntegrationView = client.post(&["integrations"], &new).await?;
+            screen::say(&format!("{}\n", view.id))
+        }
+        Integration::List { format } => {
+            let views: IntegrationViews = client.get(&["integrations"], &[]).await?;
+            match format {
+                ListForm::Json => screen::say_json(&views.integrations),
+                ListForm::Text => screen::say(&screen::integrations(&views.integrations)),
+            }
+        }
+        Integration::Retire { integration } => {
+            let path = ["integrations", &integration, "retire"];
+            let view: IntegrationView = client.post(&path, &json!({})).await?;
+            screen::say(&format!("{} is {}\n", view.name, view.state))
+        }
+        Integration::Sync { integration, wait } => {
+            order(client, &["integrations", &integration, "sync"], wait.time).await
+        }
+        Integration::Check { integration, wait } => {
+            order(client, &["integrations", &integration, "check"], wait.time).await
+        }
+    }
+}
+
+pub(super) async fn grant(client: &Client, ask: Grant) -> Result<(), CommandError> {
+    let path = match ask.resource {
+        Some(whole) => whole.split('/').map(str::to_owned).collect(),
+        None => ask.path,
+    };
+    let (recipient, key) = recipient(ask.delivery.recipient);
+    let new = NewGrant {
+        integration: ask.integration,
+        principal: PrincipalSpec { email: ask.to },
+        resource: ResourceSpec {
+            kind: ask.kind,
+            path,
+        },
+        permission: ask.permission,
+        expiry: ask.end.until,
+        duration_s: ask.end.duration.map(Span::seconds),
+        recipient,
+        idempotency_key: ask.idempotency_key,
+    };
+    let granted: Granted = client.post(&["grants"], &new).await?;
+    let grant = granted.grant.grant.id;
+    let start = finished(client, granted.task, ask.wait.time, Some(grant)).await?;
+    deliver(grant, start.start, key, ask.delivery.format)
+}
+
+pub(super) async fn extend(
+    client: &Client,
+    grant: Uuid,
+    end: &End,
+    wait: Span,
+) -> Result<(), CommandError> {
+    let new = NewExpiry {
+        expiry: end.until,
+        duration_s: end.duration.map(Span::seconds),
+    };
+    let id = grant.to_string();
+    let ordered: Ordered = client.post(&["grants", &id, "extend"], &new).await?;
+    if let Some(task) = ordered.task {
+        finished(client, task, wait, Some(grant)).await?;
+    }
+    let view: GrantView = client.get(&["grants", &id], &[]).await?;
+    screen::say(&format!("grant {grant} ends at {:.3}\n", view.grant.expiry))
+}
+
+pub(super) async fn revoke(client: &Client, grant: Uuid, wait: Span) -> Result<(), CommandError> {
+    let id = grant.to_string();
+    let ordered: Ordered = client.post(&["grants", &id, "revoke"], &json!({})).await?;
+    if let Some(task) = ordered.task {
+        match finished(client, task, wait, Some(grant)).await {
+            Ok(_) => {}
+            // The local timer of the connector was faster, so the order was not needed any more.
+            Err(error) => {
+                let view: GrantView = client.get(&["grants", &id], &[]).await?;
+                if view.ended_at.is_none() {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    let view: GrantView = client.get(&["grants", &id], &[]).await?;
+    let ended = view.ended_at.map(|at| format!(" at {at:.3}"));
+    screen::say(&format!(
+        "grant {grant} is {}{}\n",
+        view.state,
+        ended.unwrap_or_default()
+    ))
+}
+
+pub(super) async fn reset_credentials(
+    client: &Client,
+    grant: Uuid,
+    delivery: Delivery,
+    wait: Span,
+) -> Result<(), CommandError> {
+    let (recipient, key) = recipient(delivery.recipient);
+    let path = ["grants", &grant.to_string(), "reset-credentials"];
+    let ordered: Ordered = client.post(&path, &NewCredential { recipient }).await?;
+    let Some(task) = ordered.task else {
+        return Err(CommandError::Garbled("no task was ordered".to_owned()));
+    };
+    let start = finished(client, task, wait, Some(grant)).await?;
+    deliver(grant, start.start, key, delivery.format)
+}
+
+pub(super) async fn grants(
+    client: &Client,
+    all: bool,
+    format: ListForm,
+) -> Result<(), CommandError> {
+    let mut views: Vec<GrantView> = Vec::new();
+    let mut after = None;
+    loop {
+        let mut query = vec![("all", all.to_string())];
+        query.extend(after.map(|id: Uuid| ("after", id.to_string())));
+        let page: GrantViews = client.get(&["grants"], &query).await?;
+        views.extend(page.grants);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    match format {
+        ListForm::Json => screen::say_json(&views),
+        ListForm::Text => screen::say(&screen::grants(&views)),
+    }
+}
+
+pub(super) async fn connectors(client: &Client, format: ListForm) -> Result<(), CommandError> {
+    let views: InstanceViews = client.get(&["connectors"], &[]).await?;
+    match format {
+        ListForm::Json => screen::say_json(&views.instances),
+        ListForm::Text => screen::say(&screen::instances(&views.instances)),
+    }
+}
+
+pub(super) async fn inventory(
+    client: &Client,
+    integration: &str,
+    tree: bool,
+    format: ListForm,
+) -> Result<(), CommandError> {
+    let mut records: Vec<ResourceRecord> = Vec::new();
+    let mut from = Some(0);
+    while let Some(start) = from {
+        let query = [("from", start.to_string())];
+        let path = ["integrations", integration, "inventory"];
+        let page: InventoryPage = client.get(&path, &query).await?;
+        records.extend(page.resources);
+        from = page.next;
+    }
+    match format {
+        ListForm::Json => screen::say_json(&records),
+        ListForm::Text => screen::say(&screen::resources(&records, tree)),
+    }
+}
+
+async fn order(client: &Client, path: &[&str], wait: Span) -> Result<(), CommandError> {
+    let ordered: Ordered = client.post(path, &json!({})).await?;
+    let Some(task) = ordered.task else {
+        return Ok(());
+    };
+    if wait.seconds() > 0 {
+        finished(client, task, wait, None).await?;
+        return screen::say("done\n");
+    }
+    screen::say(&format!("ordered: task {task}\n"))
+}
+
+/// Waits for a task; anything but its success is an error.
+async fn finished(
+    client: &Client,
+    task: Uuid,
+    wait: Span,
+    grant: Option<Uuid>,
+) -> Result<TaskView, CommandError> {
+    let view = client.wait_for(task, wait.duration()).await?;
+    let of_grant = grant.map(|grant| format!(" of grant {grant}"));
+    let what = format!("{}{}", view.kind, of_grant.unwrap_or_default());
+    let refused = |message, hint| Err(CommandError::Refused { message, hint });
+    match (view.state.as_str(), &view.failure) {
+        ("succeeded", _) => Ok(view),
+        ("failed", Some(failure)) => refused(
+            format!("{what} failed: {}", failure.message),
+            failure.hint.clone(),
+        ),
+        (state @ ("queued" | "leased"), Some(failure)) => refused(
+            format!("{what} is still {state}, it failed so far: {}", failure.message),
+            failure.hint.clone(),
+        ),
+        (state @ ("queued" | "leased"), None) => refused(
+            format!("{what} is still {state} after {} s", wait.seconds()),
+            Some("see `apono-control-plane connectors`; once the grant is active, `reset-credentials` gives a credential".to_owned()),
+        ),
+        (state, _) => refused(format!("{what} is {state}"), None),
+    }
+}
+
+fn recipient(given: Option<String>) -> (String, Option<ThrowAwayKey>) {
+    match given {
+        Some(recipient) => (recipient, None),
+        None => {
+            let key = ThrowAwayKey::generate();
+            (key.recipient(), Some(key))
+        }
+    }
+}
+
+/// Prints the credential, or why there is none.
+fn deliver(
+    grant: Uuid,
+    start: Option<StartSpec>,
+    key: Option<ThrowAwayKey>,
+    form: Form,
+) -> Result<(), CommandError> {
+    let Some(start) = start else {
+        return Err(CommandError::Garbled("the result has no login".to_owned()));
+    };
+    match (&start.sealed_credential, key) {
+        (Some(sealed), Some(key)) => screen::say(&key.open(sealed)?.show(form, grant)),
+        (Some(sealed), None) if form == Form::Text => screen::say(sealed),
+        (sealed, _) => tell(grant, &start, sealed.as_deref(), form),
+    }
+}
+
+fn tell(
+    grant: Uuid,
+    start: &StartSpec,
+    sealed: Option<&str>,
+    form: Form,
+) -> Result<(), CommandError> {
+    match form {
+        Form::Json => screen::say_json(&json!({
+            "grant": grant, "login": start.login, "expiry": start.expiry,
+            "credential": start.credential, "sealed_credential": sealed,
+        })),
+        Form::Env => screen::say(&variables(&[
+            ("PGUSER", &start.login),
+            ("APONO_GRANT", &grant.to_string()),
+        ])),
+        Form::Text | Form::Uri | Form::Pgpass => {
+            let note = match start.credential.as_str() {
+                "unchanged" => "the password in use stays",
+                _ => "no password is needed",
+            };
+            screen::say(&format!(
+                "grant    {grant}\nlogin    {}\nexpires  {:.3}\nnote     {note}\n",
+                start.login, start.expiry
+            ))
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Owns what is printed: the one place of the reference control plane that writes to the terminal.
+
+use super::CommandError;
+use crate::control::protocol::ResourceRecord;
+use crate::domain::shown;
+use crate::reference_plane::admin::{GrantView, InstanceView, IntegrationView};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::error::Error;
+use std::io::Write;
+
+/// Prints a result.
+pub(super) fn say(text: &str) -> Result<(), CommandError> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Prints trouble, with its causes and what to do about it.
+pub(super) fn complain(error: &dyn Error, hint: Option<&str>) {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let line = error.to_string();
+        if !text.ends_with(&line) {
+            text = format!("{text}: {line}");
+        }
+        cause = error.source();
+    }
+    if let Some(hint) = hint {
+        text = format!("{text}\nhint: {hint}");
+    }
+    // Where even this cannot be written, the exit status still tells.
+    writeln!(std::io::stderr().lock(), "{text}").unwrap_or_default();
+}
+
+/// Prints a value as JSON.
+pub(super) fn say_json(value: &impl Serialize) -> Result<(), CommandError> {
+    let text = serde_json::to_string_pretty(value);
+    let text = text.map_err(|error| CommandError::Garbled(error.to_string()))?;
+    say(&(text + "\n"))
+}
+
+/// Writes who had what, when.
+pub(super) fn grants(views: &[GrantView]) -> String {
+    let mut rows = vec![
+        [
+            "GRANT", "WHO", "WHAT", "LEVEL", "FROM", "UNTIL", "STATE", "ENDED", "WHY",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    rows.extend(views.iter().map(|view| {
+        let grant = &view.grant;
+        let why = view
+            .end_reason
+            .clone()
+            .or_else(|| view.failure.as_ref().map(|failure| failure.reason.clone()));
+        vec![
+            grant.id.to_string(),
+            shown(&grant.principal.email),
+            format!(
+                "{}: {} {}",
+                shown(&view.integration_name),
+                shown(&grant.resource.kind),
+                shown(&grant.resource.path.join("/"))
+            ),
+            shown(&grant.permission),
+            time(view.started_at),
+            time(Some(grant.expiry)),
+            view.state.clone(),
+            time(view.ended_at),
+            why.map_or_else(|| "-".to_owned(), |why| shown(&why)),
+        ]
+    }));
+    table(&rows)
+}
+
+/// Writes the integrations.
+pub(super) fn integrations(views: &[IntegrationView]) -> String {
+    let head = [
+        "ID",
+        "NAME",
+        "TYPE",
+        "CONNECTOR",
+        "STATE",
+        "STATUS",
+        "RESOURCES",
+        "MESSAGE",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(views.iter().map(|view| {
+        vec![
+            view.id.to_string(),
+            shown(&view.name),
+            shown(&view.kind),
+            view.connector.clone(),
+            view.state.clone(),
+            shown(&view.status),
+            view.resources.to_string(),
+            shown(&view.message),
+        ]
+    }));
+    table(&rows)
+}
+
+/// Writes the instances.
+pub(super) fn instances(views: &[InstanceView]) -> String {
+    let head = [
+        "CONNECTOR",
+        "INSTANCE",
+        "VERSION",
+        "HOST",
+        "SEEN",
+        "RUNNING",
+        "FROZEN",
+        "OVERDUE",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(views.iter().map(|view| {
+        let heartbeat = view.heartbeat.as_ref();
+        let said = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        vec![
+            view.connector.clone(),
+            view.instance.to_string(),
+            shown(&view.version),
+            shown(&view.host),
+            time(Some(view.seen_at)),
+            said(heartbeat.map(|heartbeat| heartbeat.running.to_string())),
+            said(heartbeat.map(|heartbeat| heartbeat.frozen.to_string())),
+            time(heartbeat.and_then(|heartbeat| heartbeat.oldest_overdue_end)),
+        ]
+    }));
+    table(&rows)
+}
+
+/// Writes what exists, one line each, or indented by path.
+pub(super) fn resources(records: &[ResourceRecord], tree: bool) -> String {
+    let mut rows = Vec::new();
+    if !tree {
+        let head = ["TYPE", "PATH", "PERMISSIONS", "OWNER", "STATUS"];
+        rows.push(head.map(str::to_owned).to_vec());
+    }
+    rows.extend(records.iter().map(|record| {
+        let kind = if record.flavour.is_empty() {
+            shown(&record.kind)
+        } else {
+            format!("{} ({})", shown(&record.kind), shown(&record.flavour))
+        };
+        let permissions = record.permissions.join(" ");
+        let status = match &record.problem {
+            Some(problem) => format!("{}: {problem}", record.status),
+            None => record.status.clone(),
+        };
+        let owner = shown(record.owner.as_deref().unwrap_or("-"));
+        if tree {
+            let indent = "  ".repeat(record.path.len().saturating_sub(1));
+            let name = format!("{indent}{}", shown(&record.name));
+            vec![name, kind, permissions, owner, status]
+        } else {
+            let path = shown(&record.path.join("/"));
+            vec![kind, path, permissions, owner, status]
+        }
+    }));
+    table(&rows)
+}
+
+/// Writes a time to the millisecond.
+fn time(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| "-".to_owned(), |at| format!("{at:.3}"))
+}
+
+/// Writes rows with aligned columns.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
+    };
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths);
+        let line: Vec<_> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_lines_have_no_trailing_space() {
+        let rows = [
+            vec!["a".to_owned(), "b".to_owned()],
+            vec!["long".to_owned(), String::new()],
+        ];
+        assert_eq!(table(&rows), "a     b\nlong\n");
+    }
+
+    #[test]
+    fn times_are_shown_to_the_millisecond() {
+        let at: Timestamp = "2026-12-01T18:00:00.123456Z".parse().unwrap();
+        assert_eq!(time(Some(at)), "2026-12-01T18:00:00.123Z");
+        assert_eq!(time(None), "-");
+    }
+}
