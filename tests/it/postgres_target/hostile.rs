@@ -418,3 +418,33 @@ on_every_server! {
         assert_eq!(error.failure().hint.as_deref(), Some(format!("GRANT \"{}\" TO \"{}\";", world.stranger, world.user).as_str()));
     }
 }
+
+on_every_server! {
+    async fn a_session_that_hides_behind_its_log_in_is_found_and_ended(cluster: &Cluster) {
+        let world = World::new(cluster).await;
+        let grant = world.grant(&person("alice"), world.schema("shop"), Permission::ReadOnly);
+        let her = world.open(&grant).await;
+        let role = world.ask(&format!("SELECT access_role FROM apono.\"grant\" WHERE id = '{}'", grant.id)).await;
+        // Before 16 she can act as the shared role from the first moment on, before anybody sees her.
+        let acting = if world.root().await.server().major() >= 16 { String::new() } else { format!(" -c role={role}") };
+        let mut hidden = cluster
+            .psql_command(&her.login, &her.password, &world.database)
+            .env("PGOPTIONS", format!("-c post_auth_delay=60{acting}"))
+            .env("PGCONNECT_TIMEOUT", "100")
+            .args(["-c", "SELECT note FROM shop.orders"])
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let waiting = "SELECT count(*) FROM pg_locks l WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass
+            AND l.objid = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL)";
+        let begun = Instant::now();
+        while world.ask(waiting).await != "1" {
+            assert!(begun.elapsed() < Duration::from_secs(20), "she never hid");
+        }
+        world.end(&grant).await;
+        let status = tokio::task::spawn_blocking(move || hidden.wait()).await.unwrap().unwrap();
+        assert!(!status.success());
+        assert!(begun.elapsed() < Duration::from_secs(40), "it ended by itself");
+    }
+}
