@@ -22,9 +22,16 @@ as_root() {
 apt_install() {
   command -v apt-get >/dev/null || die "cannot install $*: this is not Debian or Ubuntu, install it by hand"
   say "installing $*"
-  [ -n "${apt_updated-}" ] || as_root apt-get update -qq >&2
+  local log
+  log=$(mktemp)
+  if ! { { [ -n "${apt_updated-}" ] || as_root apt-get update -qq; } &&
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    die "cannot install $*"
+  fi
   apt_updated=1
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+  rm -f "$log"
 }
 
 newest_of_distribution() {
@@ -43,8 +50,11 @@ distribution_server() {
   command -v pg_conftool >/dev/null || apt_install postgresql-common
   as_root mkdir -p "${no_cluster%/*}"
   printf 'create_main_cluster = false\n' | as_root tee "$no_cluster" >/dev/null
-  apt_install postgresql || { as_root rm -f "$no_cluster"; die 'cannot install package postgresql'; }
+  # Only while installing: what the machine's owner does later is theirs to decide.
+  trap 'as_root rm -f /etc/postgresql-common/createcluster.d/apono-no-cluster.conf' EXIT
+  apt_install postgresql
   as_root rm -f "$no_cluster"
+  trap - EXIT
   [ -n "$(newest_of_distribution)" ] || die 'package postgresql is installed, but /usr/lib/postgresql holds no server'
 }
 

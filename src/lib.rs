@@ -23,10 +23,14 @@ pub mod control;
 pub mod executor;
 pub mod inventory;
 
+pub mod agent;
+pub mod cli;
+pub mod operator;
+
 pub mod config;
 pub mod lifecycle;
-pub mod operator;
-#[cfg(feature = "reference-plane")]
-pub mod reference_plane;
 pub mod retry;
 pub mod telemetry;
+
+#[cfg(feature = "reference-plane")]
+pub mod reference_plane;

@@ -1,3 +1,9 @@
 //! The connector.
 
-fn main() {}
+use apono_connector::cli;
+use apono_connector::config::Environment;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main(std::env::args_os(), &Environment::of_process())
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The variables that are looked at; all others are left alone.
-pub(super) const VARIABLES: [&str; 11] = [
+pub(super) const VARIABLES: &[&str] = &[
     "APONO_TOKEN",
     "APONO_CONNECTOR_ID",
     "APONO_URL",
@@ -15,6 +15,10 @@ pub(super) const VARIABLES: [&str; 11] = [
     "https_proxy",
     "NO_PROXY",
     "no_proxy",
+    #[cfg(feature = "test-util")]
+    "APONO_CUT_POINT",
+    #[cfg(feature = "test-util")]
+    "APONO_CUT_TRACE",
 ];
 
 /// The environment, as a value that can be handed around. It may hold secrets, so it cannot be printed.
@@ -39,6 +43,16 @@ impl Environment {
     #[must_use]
     pub fn from_map(variables: BTreeMap<String, String>) -> Self {
         Self(variables)
+    }
+
+    /// Arms the cut point a test names by `APONO_CUT_POINT` and traces to the file it names by `APONO_CUT_TRACE`.
+    ///
+    /// # Errors
+    /// When the cut point is not of the form `name` or `name#3`.
+    #[cfg(feature = "test-util")]
+    pub fn arm_cut_points(&self) -> Result<(), crate::cut::InvalidCutPoint> {
+        crate::cut::record_to(self.text("APONO_CUT_TRACE").map(std::path::PathBuf::from));
+        crate::cut::arm(self.text("APONO_CUT_POINT"))
     }
 
     /// Returns a variable, white space around it removed. An empty one counts as not set, as container platforms mean it.

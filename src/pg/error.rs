@@ -87,14 +87,14 @@ pub enum PgError {
         #[source]
         source: Option<Cause>,
     },
-    /// The server asked for the password in a form that anyone at the other end could use.
+    /// The server asked for the password in a form that anyone at the other end could use, or did not ask at all.
     #[error(
-        "{place} asked for the password by method `{method}`, which is answered only under `sslmode` `verify-full`"
+        "{place} authenticates by method `{method}`, which is accepted only under `sslmode` `verify-full`"
     )]
     RefusedMethod {
         /// Where.
         place: Arc<Place>,
-        /// `password` or `md5`, as in `pg_hba.conf`.
+        /// `password`, `md5` or `trust`, as in `pg_hba.conf`.
         method: &'static str,
     },
     /// The server did not let us in.

@@ -135,7 +135,7 @@ impl Session {
         self.client.is_closed() || self.shared.cut.is_cancelled()
     }
 
-    /// Runs one statement with parameters and returns its rows.
+    /// Runs one statement with parameters and returns its rows. A failure leaves an open transaction as it is: failed.
     ///
     /// # Errors
     /// See [`PgError`].

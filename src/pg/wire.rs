@@ -1,5 +1,6 @@
-//! Owns the byte stream under a session, and the watch over it until log-in: a password leaves this machine only in a form
-//! the other side cannot use elsewhere, unless the other side has proved who it is. Never parses anything else.
+//! Owns the byte stream under a session, and the watch over it until log-in: unless the certificate proved who the other side
+//! is, a password leaves this machine only in a form that cannot be used elsewhere, and the other side must prove that it
+//! knows it. Never parses anything else.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -24,7 +25,8 @@ pub(super) enum Link {
 /// What the watch saw, to be read after the client gave up.
 pub(super) type Sighting = Arc<OnceLock<&'static str>>;
 
-/// A stream that, while the watch is on, fails before a bare password can be sent.
+/// A stream that, while the watch is on, fails before a bare password can be sent and before a server can be believed that
+/// did not prove itself.
 pub(super) struct Wire {
     link: Link,
     watch: Option<(AuthWatch, Sighting)>,
@@ -147,6 +149,7 @@ enum Seen {
 struct AuthWatch {
     head: Vec<u8>,
     skip: usize,
+    proved: bool,
 }
 
 impl AuthWatch {
@@ -184,10 +187,14 @@ impl AuthWatch {
                 return Seen::Nothing;
             };
             match u32::from_be_bytes([a, b, c, d]) {
+                // A server that asks for nothing has shown nothing either: it could tell us that ends were done.
+                0 if !self.proved => return Seen::Refuse("trust"),
                 0 => return Seen::LoggedIn,
                 3 => return Seen::Refuse("password"),
                 5 => return Seen::Refuse("md5"),
-                // SCRAM and its further messages; methods the client does not know fail there.
+                // The server's proof that it knows the password; the client checks it, and fails if it comes out of turn.
+                12 => self.proved = true,
+                // The other messages of SCRAM; methods the client does not know fail there.
                 _ => {}
             }
         }
@@ -250,6 +257,17 @@ mod tests {
         .concat();
         check(&scram, &Seen::Nothing);
         check(&[scram, auth(0, b"")].concat(), &Seen::LoggedIn);
+    }
+
+    #[test]
+    fn a_server_that_asks_for_nothing_is_seen() {
+        check(&auth(0, b""), &Seen::Refuse("trust"));
+        let unfinished = [
+            auth(10, b"SCRAM-SHA-256\0\0"),
+            auth(11, b"r="),
+            auth(0, b""),
+        ];
+        check(&unfinished.concat(), &Seen::Refuse("trust"));
     }
 
     #[test]

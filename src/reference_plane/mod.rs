@@ -15,6 +15,8 @@ pub mod script;
 mod store;
 mod token;
 
+#[cfg(feature = "test-util")]
+pub use command::answer;
 pub use command::run;
 pub use error::PlaneError;
 pub use openapi::document;

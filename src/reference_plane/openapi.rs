@@ -2,7 +2,7 @@
 
 use super::PlaneError;
 use super::http::{AdminPaths, ConnectorPaths};
-use crate::control::protocol::{GrantEntry, IntegrationSpec, LeasedTask};
+use crate::control::protocol::{ErrorReply, GrantEntry, IntegrationSpec, LeasedTask};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -15,7 +15,7 @@ use utoipa::{Modify, OpenApi};
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     servers((url = "/", description = "The control plane the connector is given")),
-    components(schemas(LeasedTask, GrantEntry, IntegrationSpec)),
+    components(schemas(ErrorReply, LeasedTask, GrantEntry, IntegrationSpec)),
     tags(
         (name = "connector", description = "Calls of connectors, with the connector token"),
         (name = "admin", description = "Calls of administrators, with the admin token; only the reference control plane has them")

@@ -320,7 +320,6 @@ async fn keep_up(plane: Arc<Plane>) {
             Ok((woke, pause)) => {
                 if woke {
                     plane.wake();
-                    changed.mark_unchanged();
                 }
                 pause.unwrap_or(plane.tick).clamp(MIN_PAUSE, plane.tick)
             }

@@ -3,6 +3,7 @@
 use crate::support::certificate::Certificates;
 use crate::support::cluster::{Cluster, UNNAMED_ADDRESS, Version, fresh, on_every_server};
 use crate::support::fake_server;
+use crate::support::relay;
 use crate::support::road::set_up_admin_road;
 use apono_connector::domain::ErrorClass;
 use apono_connector::pg::{ConnectOptions, PgError, Session, SslMode, TlsProblem};
@@ -192,8 +193,8 @@ on_every_server! {
                 check(
                     &refused(&options).await,
                     ErrorClass::NeedsOperator,
-                    &format!("database `postgres` on `localhost:{}` as `{user}` asked for the password by method `{method}`, \
-                        which is answered only under `sslmode` `verify-full`", options.port),
+                    &format!("database `postgres` on `localhost:{}` as `{user}` authenticates by method `{method}`, \
+                        which is accepted only under `sslmode` `verify-full`", options.port),
                     &format!("set `sslmode` to `verify-full`, or store the password of `{user}` as SCRAM-SHA-256 and use \
                         `scram-sha-256` in `pg_hba.conf`"),
                 );
@@ -202,14 +203,33 @@ on_every_server! {
     }
 }
 
+on_every_server! {
+    async fn a_man_in_the_middle_is_found_out_under_require(cluster: &Cluster) {
+        let mut options = fresh_login(cluster, "LOGIN").await;
+        options.ssl_mode = SslMode::Require;
+        Session::connect(&options).await.unwrap();
+        // The relay shows a certificate of its own, so the proof of the password is bound to the wrong one.
+        options.port = relay::start(cluster.port, &cluster.certificates.ca).await;
+        let error = refused(&options).await;
+        assert!(matches!(error, PgError::Login { .. }), "{error:?}");
+        let cause = error.source().unwrap().source().unwrap().to_string();
+        assert!(cause.contains("channel binding"), "{cause}");
+    }
+}
+
 #[tokio::test]
-async fn an_impostor_that_asks_for_the_password_gets_nothing() {
+async fn an_impostor_gets_neither_password_nor_trust() {
     let clear = vec![b'R', 0, 0, 0, 8, 0, 0, 0, 3];
     let md5 = vec![b'R', 0, 0, 0, 12, 0, 0, 0, 5, 1, 2, 3, 4];
-    for answer in [clear, md5] {
+    // Lets anybody in and says that it is ready.
+    let trust = vec![b'R', 0, 0, 0, 8, 0, 0, 0, 0, b'Z', 0, 0, 0, 5, b'I'];
+    for (answer, wanted) in [(clear, "password"), (md5, "md5"), (trust, "trust")] {
         let (port, server) = fake_server::answering(answer).await;
         let error = refused(&plain(port)).await;
-        assert!(matches!(error, PgError::RefusedMethod { .. }), "{error:?}");
+        assert!(
+            matches!(error, PgError::RefusedMethod { method, .. } if method == wanted),
+            "{error:?}"
+        );
         assert_eq!(server.await.unwrap(), Vec::<u8>::new());
     }
 }

@@ -299,21 +299,38 @@ pub fn run() -> ExitCode {
         .build();
     let done = runtime
         .map_err(CommandError::from)
-        .and_then(|runtime| runtime.block_on(carry_out(line)));
+        .and_then(|runtime| runtime.block_on(carry_out(line)))
+        .and_then(|text| screen::say(&text));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            screen::complain(&error, error.hint().as_deref());
+            screen::complain(&screen::trouble(&error, error.hint().as_deref()));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn carry_out(line: CommandLine) -> Result<(), CommandError> {
+/// Runs one command inside a test, and returns what it would print.
+///
+/// # Errors
+/// What it would print as trouble.
+#[cfg(feature = "test-util")]
+pub async fn answer(args: &[&str]) -> Result<String, String> {
+    let args = ["apono-control-plane"].iter().chain(args);
+    let line = CommandLine::try_parse_from(args).map_err(|error| error.to_string())?;
+    carry_out(line)
+        .await
+        .map_err(|error| screen::trouble(&error, error.hint().as_deref()))
+}
+
+async fn carry_out(line: CommandLine) -> Result<String, CommandError> {
     let connect = || Client::new(&line.url, &line.admin_token_file);
     match line.verb {
-        Verb::Serve(options) => serve::serve(options, &line.admin_token_file).await,
-        Verb::Openapi => screen::say(&super::document()?),
+        Verb::Serve(options) => {
+            serve::serve(options, &line.admin_token_file).await?;
+            Ok(String::new())
+        }
+        Verb::Openapi => Ok(super::document()?),
         Verb::Integration(verb) => requests::integration(&connect()?, verb).await,
         Verb::Grant(grant) => requests::grant(&connect()?, grant).await,
         Verb::Extend { grant, end, wait } => {

@@ -12,7 +12,10 @@ use crate::reference_plane::admin::{
 use serde_json::json;
 use uuid::Uuid;
 
-pub(super) async fn integration(client: &Client, verb: Integration) -> Result<(), CommandError> {
+pub(super) async fn integration(
+    client: &Client,
+    verb: Integration,
+) -> Result<String, CommandError> {
     match verb {
         Integration::Add {
             connector,
@@ -29,19 +32,19 @@ pub(super) async fn integration(client: &Client, verb: Integration) -> Result<()
                 secret,
             };
             let view: IntegrationView = client.post(&["integrations"], &new).await?;
-            screen::say(&format!("{}\n", view.id))
+            Ok(format!("{}\n", view.id))
         }
         Integration::List { format } => {
             let views: IntegrationViews = client.get(&["integrations"], &[]).await?;
             match format {
-                ListForm::Json => screen::say_json(&views.integrations),
-                ListForm::Text => screen::say(&screen::integrations(&views.integrations)),
+                ListForm::Json => screen::json(&views.integrations),
+                ListForm::Text => Ok(screen::integrations(&views.integrations)),
             }
         }
         Integration::Retire { integration } => {
             let path = ["integrations", &integration, "retire"];
             let view: IntegrationView = client.post(&path, &json!({})).await?;
-            screen::say(&format!("{} is {}\n", view.name, view.state))
+            Ok(format!("{} is {}\n", view.name, view.state))
         }
         Integration::Sync { integration, wait } => {
             order(client, &["integrations", &integration, "sync"], wait.time).await
@@ -52,7 +55,7 @@ pub(super) async fn integration(client: &Client, verb: Integration) -> Result<()
     }
 }
 
-pub(super) async fn grant(client: &Client, ask: Grant) -> Result<(), CommandError> {
+pub(super) async fn grant(client: &Client, ask: Grant) -> Result<String, CommandError> {
     let path = match ask.resource {
         Some(whole) => whole.split('/').map(str::to_owned).collect(),
         None => ask.path,
@@ -82,7 +85,7 @@ pub(super) async fn extend(
     grant: Uuid,
     end: &End,
     wait: Span,
-) -> Result<(), CommandError> {
+) -> Result<String, CommandError> {
     let new = NewExpiry {
         expiry: end.until,
         duration_s: end.duration.map(Span::seconds),
@@ -93,10 +96,14 @@ pub(super) async fn extend(
         finished(client, task, wait, Some(grant)).await?;
     }
     let view: GrantView = client.get(&["grants", &id], &[]).await?;
-    screen::say(&format!("grant {grant} ends at {:.3}\n", view.grant.expiry))
+    Ok(format!("grant {grant} ends at {:.3}\n", view.grant.expiry))
 }
 
-pub(super) async fn revoke(client: &Client, grant: Uuid, wait: Span) -> Result<(), CommandError> {
+pub(super) async fn revoke(
+    client: &Client,
+    grant: Uuid,
+    wait: Span,
+) -> Result<String, CommandError> {
     let id = grant.to_string();
     let ordered: Ordered = client.post(&["grants", &id, "revoke"], &json!({})).await?;
     if let Some(task) = ordered.task {
@@ -113,7 +120,7 @@ pub(super) async fn revoke(client: &Client, grant: Uuid, wait: Span) -> Result<(
     }
     let view: GrantView = client.get(&["grants", &id], &[]).await?;
     let ended = view.ended_at.map(|at| format!(" at {at:.3}"));
-    screen::say(&format!(
+    Ok(format!(
         "grant {grant} is {}{}\n",
         view.state,
         ended.unwrap_or_default()
@@ -125,7 +132,7 @@ pub(super) async fn reset_credentials(
     grant: Uuid,
     delivery: Delivery,
     wait: Span,
-) -> Result<(), CommandError> {
+) -> Result<String, CommandError> {
     let (recipient, key) = recipient(delivery.recipient);
     let path = ["grants", &grant.to_string(), "reset-credentials"];
     let ordered: Ordered = client.post(&path, &NewCredential { recipient }).await?;
@@ -140,7 +147,7 @@ pub(super) async fn grants(
     client: &Client,
     all: bool,
     format: ListForm,
-) -> Result<(), CommandError> {
+) -> Result<String, CommandError> {
     let mut views: Vec<GrantView> = Vec::new();
     let mut after = None;
     loop {
@@ -154,16 +161,16 @@ pub(super) async fn grants(
         }
     }
     match format {
-        ListForm::Json => screen::say_json(&views),
-        ListForm::Text => screen::say(&screen::grants(&views)),
+        ListForm::Json => screen::json(&views),
+        ListForm::Text => Ok(screen::grants(&views)),
     }
 }
 
-pub(super) async fn connectors(client: &Client, format: ListForm) -> Result<(), CommandError> {
+pub(super) async fn connectors(client: &Client, format: ListForm) -> Result<String, CommandError> {
     let views: InstanceViews = client.get(&["connectors"], &[]).await?;
     match format {
-        ListForm::Json => screen::say_json(&views.instances),
-        ListForm::Text => screen::say(&screen::instances(&views.instances)),
+        ListForm::Json => screen::json(&views.instances),
+        ListForm::Text => Ok(screen::instances(&views.instances)),
     }
 }
 
@@ -172,7 +179,7 @@ pub(super) async fn inventory(
     integration: &str,
     tree: bool,
     format: ListForm,
-) -> Result<(), CommandError> {
+) -> Result<String, CommandError> {
     let mut records: Vec<ResourceRecord> = Vec::new();
     let mut from = Some(0);
     while let Some(start) = from {
@@ -183,21 +190,21 @@ pub(super) async fn inventory(
         from = page.next;
     }
     match format {
-        ListForm::Json => screen::say_json(&records),
-        ListForm::Text => screen::say(&screen::resources(&records, tree)),
+        ListForm::Json => screen::json(&records),
+        ListForm::Text => Ok(screen::resources(&records, tree)),
     }
 }
 
-async fn order(client: &Client, path: &[&str], wait: Span) -> Result<(), CommandError> {
+async fn order(client: &Client, path: &[&str], wait: Span) -> Result<String, CommandError> {
     let ordered: Ordered = client.post(path, &json!({})).await?;
     let Some(task) = ordered.task else {
-        return Ok(());
+        return Ok(String::new());
     };
     if wait.seconds() > 0 {
         finished(client, task, wait, None).await?;
-        return screen::say("done\n");
+        return Ok("done\n".to_owned());
     }
-    screen::say(&format!("ordered: task {task}\n"))
+    Ok(format!("ordered: task {task}\n"))
 }
 
 /// Waits for a task; anything but its success is an error.
@@ -245,13 +252,13 @@ fn deliver(
     start: Option<StartSpec>,
     key: Option<ThrowAwayKey>,
     form: Form,
-) -> Result<(), CommandError> {
+) -> Result<String, CommandError> {
     let Some(start) = start else {
         return Err(CommandError::Garbled("the result has no login".to_owned()));
     };
     match (&start.sealed_credential, key) {
-        (Some(sealed), Some(key)) => screen::say(&key.open(sealed)?.show(form, grant)),
-        (Some(sealed), None) if form == Form::Text => screen::say(sealed),
+        (Some(sealed), Some(key)) => Ok(key.open(sealed)?.show(form, grant)),
+        (Some(sealed), None) if form == Form::Text => Ok(sealed.clone()),
         (sealed, _) => tell(grant, &start, sealed.as_deref(), form),
     }
 }
@@ -261,13 +268,13 @@ fn tell(
     start: &StartSpec,
     sealed: Option<&str>,
     form: Form,
-) -> Result<(), CommandError> {
+) -> Result<String, CommandError> {
     match form {
-        Form::Json => screen::say_json(&json!({
+        Form::Json => screen::json(&json!({
             "grant": grant, "login": start.login, "expiry": start.expiry,
             "credential": start.credential, "sealed_credential": sealed,
         })),
-        Form::Env => screen::say(&variables(&[
+        Form::Env => Ok(variables(&[
             ("PGUSER", &start.login),
             ("APONO_GRANT", &grant.to_string()),
         ])),
@@ -276,7 +283,7 @@ fn tell(
                 "unchanged" => "the password in use stays",
                 _ => "no password is needed",
             };
-            screen::say(&format!(
+            Ok(format!(
                 "grant    {grant}\nlogin    {}\nexpires  {:.3}\nnote     {note}\n",
                 start.login, start.expiry
             ))

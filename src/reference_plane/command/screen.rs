@@ -17,8 +17,14 @@ pub(super) fn say(text: &str) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Prints trouble, with its causes and what to do about it.
-pub(super) fn complain(error: &dyn Error, hint: Option<&str>) {
+/// Prints trouble.
+pub(super) fn complain(text: &str) {
+    // Where even this cannot be written, the exit status still tells.
+    writeln!(std::io::stderr().lock(), "{text}").unwrap_or_default();
+}
+
+/// Writes trouble, with its causes and what to do about it.
+pub(super) fn trouble(error: &dyn Error, hint: Option<&str>) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -28,18 +34,22 @@ pub(super) fn complain(error: &dyn Error, hint: Option<&str>) {
         }
         cause = error.source();
     }
-    if let Some(hint) = hint {
-        text = format!("{text}\nhint: {hint}");
+    match hint {
+        Some(hint) => format!("{}\nhint: {}", plain(&text), plain(hint)),
+        None => plain(&text),
     }
-    // Where even this cannot be written, the exit status still tells.
-    writeln!(std::io::stderr().lock(), "{text}").unwrap_or_default();
 }
 
-/// Prints a value as JSON.
-pub(super) fn say_json(value: &impl Serialize) -> Result<(), CommandError> {
+/// Takes out what could steer a terminal: the text may come from far away.
+fn plain(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
+}
+
+/// Writes a value as JSON.
+pub(super) fn json(value: &impl Serialize) -> Result<String, CommandError> {
     let text = serde_json::to_string_pretty(value);
     let text = text.map_err(|error| CommandError::Garbled(error.to_string()))?;
-    say(&(text + "\n"))
+    Ok(text + "\n")
 }
 
 /// Writes who had what, when.
@@ -148,10 +158,10 @@ pub(super) fn resources(records: &[ResourceRecord], tree: bool) -> String {
         } else {
             format!("{} ({})", shown(&record.kind), shown(&record.flavour))
         };
-        let permissions = record.permissions.join(" ");
+        let permissions = shown(&record.permissions.join(" "));
         let status = match &record.problem {
-            Some(problem) => format!("{}: {problem}", record.status),
-            None => record.status.clone(),
+            Some(problem) => plain(&format!("{}: {problem}", record.status)),
+            None => shown(&record.status),
         };
         let owner = shown(record.owner.as_deref().unwrap_or("-"));
         if tree {
@@ -205,6 +215,11 @@ mod tests {
             vec!["long".to_owned(), String::new()],
         ];
         assert_eq!(table(&rows), "a     b\nlong\n");
+    }
+
+    #[test]
+    fn a_text_from_far_away_cannot_steer_the_terminal() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\nc");
     }
 
     #[test]

@@ -40,6 +40,7 @@ type Answer<T> = Result<Json<T>, PlaneError>;
 
 /// Which grants.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct WhichGrants {
     /// Also those that are over and clean.
     #[serde(default)]
@@ -50,6 +51,7 @@ pub(super) struct WhichGrants {
 
 /// How long to wait.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wait {
     /// Waits for the task to finish, at most 50 s.
     #[serde(default)]
@@ -58,6 +60,7 @@ pub(super) struct Wait {
 
 /// From where on.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct From {
     /// How many to pass over.
     #[serde(default)]
@@ -78,7 +81,7 @@ pub(super) async fn add_integration(
 }
 
 /// Lists every integration.
-#[utoipa::path(get, path = "/admin/v1/integrations", tag = "admin",
+#[utoipa::path(get, path = "/admin/v1/integrations", operation_id = "list_integrations", tag = "admin",
     responses((status = 200, description = "The integrations", body = IntegrationViews), Refusals))]
 pub(super) async fn integrations(State(plane): Shared) -> Answer<IntegrationViews> {
     plane.read(Store::integrations).await.map(Json)
@@ -139,7 +142,7 @@ pub(super) async fn inventory(
 }
 
 /// Asks for access.
-#[utoipa::path(post, path = "/admin/v1/grants", tag = "admin", request_body = NewGrant,
+#[utoipa::path(post, path = "/admin/v1/grants", operation_id = "request_grant", tag = "admin", request_body = NewGrant,
     responses((status = 200, description = "Recorded, and its start ordered", body = Granted), Refusals))]
 pub(super) async fn grant(
     State(plane): Shared,
@@ -149,7 +152,7 @@ pub(super) async fn grant(
 }
 
 /// Lists grants, oldest first.
-#[utoipa::path(get, path = "/admin/v1/grants", tag = "admin", params(WhichGrants),
+#[utoipa::path(get, path = "/admin/v1/grants", operation_id = "list_grants", tag = "admin", params(WhichGrants),
     responses((status = 200, description = "A page of at most 1,000", body = GrantViews), Refusals))]
 pub(super) async fn grants(
     State(plane): Shared,

@@ -32,6 +32,7 @@ pub(in crate::reference_plane) struct Paths;
 
 /// From which revision on.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Since {
     /// The revision up to which the list is known; 0 asks for all of it.
     #[serde(default)]

@@ -195,27 +195,27 @@ impl Tx<'_> {
             ));
         }
         let found = self.one(
-            "SELECT g.id, g.request_digest, t.id FROM grants AS g JOIN tasks AS t
+            "SELECT g.id, g.request_digest, t.id FROM grants AS g LEFT JOIN tasks AS t
                ON t.grant_id = g.id AND t.kind = 'grant-access' WHERE g.idempotency_key = ?1",
             params![key],
             |row| {
                 Ok((
                     row.get::<_, Id>(0)?,
                     row.get::<_, String>(1)?,
-                    row.get::<_, Id>(2)?,
+                    row.get::<_, Option<Id>>(2)?,
                 ))
             },
         )?;
         match found {
             None => Ok(None),
-            Some((grant, earlier, task)) if earlier == digest => Ok(Some(Granted {
+            Some((grant, earlier, Some(task))) if earlier == digest => Ok(Some(Granted {
                 grant: self.grant_view(grant)?,
                 task: task.0,
             })),
             Some((grant, ..)) => Err(PlaneError::conflict(
                 "idempotency_key_reused",
                 format!(
-                    "the idempotency key belongs to grant `{}`, which was another request",
+                    "the idempotency key belongs to grant `{}`, which was another request or is long over",
                     grant.0
                 ),
             )),

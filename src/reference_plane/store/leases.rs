@@ -171,7 +171,7 @@ impl Tx<'_> {
     /// Queues a task again from a time on.
     pub(super) fn queue_again(&self, task: &TaskRow, from: At) -> Result<(), PlaneError> {
         self.exec(
-            "UPDATE tasks SET state = 'queued', session = NULL, lease_deadline = NULL, not_before = ?2
+            "UPDATE tasks SET state = 'queued', lease_deadline = NULL, not_before = ?2
              WHERE id = ?1",
             params![task.id, from],
         )?;
@@ -236,6 +236,10 @@ impl Tx<'_> {
                         AND l.integration = t.integration AND l.email = t.email)))
                AND (t.kind NOT IN ('extend-access', 'reset-credentials')
                     OR EXISTS (SELECT 1 FROM grants AS g WHERE g.id = t.grant_id AND g.state = 'active'))
+               AND (t.kind <> 'extend-access' OR NOT EXISTS (SELECT 1 FROM tasks AS l
+                        WHERE l.grant_id = t.grant_id AND l.kind = t.kind AND l.state = 'leased'))
+               AND (t.rank <> 1 OR EXISTS (SELECT 1 FROM integrations AS i
+                        WHERE i.id = t.integration AND i.state = 'active'))
              ORDER BY t.rank, t.lost, t.seq LIMIT 1",
             params![connector, last_rank, self.now(), At(oldest_start)],
             TaskRow::read,

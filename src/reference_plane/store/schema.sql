@@ -120,6 +120,8 @@ CREATE UNIQUE INDEX one_open_end ON tasks (grant_id)
 CREATE INDEX waiting_tasks ON tasks (connector, rank, lost, seq) WHERE state = 'queued';
 CREATE INDEX leased_tasks ON tasks (lease_deadline) WHERE state = 'leased';
 CREATE INDEX tasks_by_time ON tasks (not_before) WHERE state = 'queued';
+CREATE INDEX waiting_starts ON tasks (issued_at)
+    WHERE state = 'queued' AND kind IN ('grant-access', 'reset-credentials');
 CREATE INDEX tasks_of_grant ON tasks (grant_id, kind);
 CREATE INDEX finished_tasks ON tasks (finished_at) WHERE finished_at IS NOT NULL;
 CREATE VIEW who_had_what AS

@@ -25,14 +25,12 @@ mod start;
 pub use levels::published_table;
 pub use settings::SETTINGS;
 
-use super::{
-    Applied, CheckReport, CleanedUp, Ended, Mended, RecordedGrant, Target, TargetError,
-    TargetFactory,
-};
+use super::{Applied, CheckReport, CleanedUp, Ended, Mended, RecordedGrant, Target, TargetError};
 use crate::domain::{
     Change, ConnectorId, ErrorClass, Grant, Integration, IntegrationId, InvalidValue, LoginName,
-    Plan, SecretRef, SettingsDigest, Start, Step,
+    Plan, SettingsDigest, Start, Step,
 };
+use crate::pg::ConnectOptions;
 use crate::policy::{EndWarrant, Permit};
 use crate::secret::Secret;
 use async_trait::async_trait;
@@ -57,49 +55,14 @@ pub struct DatabaseCredential {
     pub host: Option<String>,
 }
 
-/// Where targets get their credentials from; asked again for every new connection, so that a rotation needs no restart.
+/// Where a target gets its credential from; asked again for every new connection, so that a rotation needs no restart.
 #[async_trait]
 pub trait CredentialSource: Send + Sync {
-    /// Fetches the present credential from where the reference points.
+    /// Fetches the present credential.
     ///
     /// # Errors
     /// When the place of the secret cannot be read or holds something else.
-    async fn fetch(
-        &self,
-        reference: &SecretRef,
-    ) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>>;
-}
-
-/// Makes targets of this kind for the registry.
-pub struct PostgresFactory {
-    connector: ConnectorId,
-    source: Arc<dyn CredentialSource>,
-}
-
-impl PostgresFactory {
-    /// Makes the factory of one connector.
-    #[must_use]
-    pub fn new(connector: ConnectorId, source: Arc<dyn CredentialSource>) -> Self {
-        Self { connector, source }
-    }
-}
-
-impl TargetFactory for PostgresFactory {
-    fn make(&self, integration: &Integration) -> Result<Arc<dyn Target>, TargetError> {
-        let source = Arc::clone(&self.source);
-        match PostgresTarget::new(self.connector.clone(), integration, source) {
-            Ok(target) => Ok(Arc::new(target)),
-            Err(problems) => {
-                let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-                Err(TargetError::new(
-                    ErrorClass::NeedsOperator,
-                    "settings_invalid",
-                    format!("integration `{}`: {}", integration.id, problems.join("; ")),
-                )
-                .hint("correct the settings of the integration at the control plane"))
-            }
-        }
-    }
+    async fn fetch(&self) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// One PostgreSQL server, seen from one home database.
@@ -129,6 +92,15 @@ impl PostgresTarget {
             ready: AtomicBool::new(false),
             filling: Mutex::default(),
         })
+    }
+
+    /// Returns how others that only read may connect to the home database, and the role to act as where one is set.
+    ///
+    /// # Errors
+    /// When the secret or the certificate authority cannot be read.
+    pub async fn connection(&self) -> Result<(ConnectOptions, Option<String>), TargetError> {
+        let options = self.pool.options(&self.settings.home.database).await?;
+        Ok((options, self.settings.admin_role.clone()))
     }
 
     /// Lends a connection to the home database, with our record in place.

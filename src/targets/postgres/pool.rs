@@ -217,18 +217,27 @@ impl Pool {
         }
     }
 
-    async fn connect(&self, database: &str) -> Result<Session, Trouble> {
+    /// Returns how to connect, with the present credential.
+    pub(super) async fn options(&self, database: &str) -> Result<ConnectOptions, Trouble> {
         let credential = self.credential().await?;
-        let root_ca_pem = self.root_ca().await?;
-        let options = ConnectOptions {
+        Ok(ConnectOptions {
             host: self.settings.host.clone(),
             port: self.settings.port,
             database: database.to_owned(),
+            user: credential.username,
+            password: credential.password,
+            ssl_mode: self.settings.tls,
+            root_ca_pem: self.root_ca().await?,
+            application_name: APPLICATION_NAME.to_owned(),
+        })
+    }
+
+    async fn connect(&self, database: &str) -> Result<Session, Trouble> {
+        let credential = self.credential().await?;
+        let options = ConnectOptions {
             user: credential.username.clone(),
             password: credential.password.clone(),
-            ssl_mode: self.settings.tls,
-            root_ca_pem,
-            application_name: APPLICATION_NAME.to_owned(),
+            ..self.options(database).await?
         };
         let session = Session::connect(&options).await?;
         if session.server().in_recovery {
@@ -259,7 +268,7 @@ impl Pool {
     }
 
     async fn credential(&self) -> Result<DatabaseCredential, Trouble> {
-        let fetched = match self.source.fetch(&self.settings.secret).await {
+        let fetched = match self.source.fetch().await {
             Ok(credential) => credential,
             Err(error) => {
                 let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

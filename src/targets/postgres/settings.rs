@@ -1,8 +1,6 @@
 //! Owns the settings of a `postgresql` integration. Never connects.
 
-use crate::domain::{
-    ConnectorId, Integration, IntegrationId, InvalidValue, SecretRef, SettingsDigest, shown,
-};
+use crate::domain::{ConnectorId, Integration, IntegrationId, InvalidValue, SettingsDigest, shown};
 use crate::pg::SslMode;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,7 +54,6 @@ impl Home {
 pub(super) struct Settings {
     pub(super) home: Home,
     pub(super) digest: SettingsDigest,
-    pub(super) secret: SecretRef,
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) tls: SslMode,
@@ -98,7 +95,7 @@ impl Settings {
             ));
         }
         match (host, database, tls, &integration.secret) {
-            (Some(host), Some(database), Some(tls), Some(secret)) if reader.problems.is_empty() => {
+            (Some(host), Some(database), Some(tls), Some(_)) if reader.problems.is_empty() => {
                 Ok(Self {
                     home: Home {
                         connector,
@@ -106,7 +103,6 @@ impl Settings {
                         database,
                     },
                     digest: integration.digest(),
-                    secret: secret.clone(),
                     host,
                     port: u16::try_from(port).unwrap_or(DEFAULT_PORT),
                     tls,

@@ -46,10 +46,7 @@ struct Fixed(DatabaseCredential);
 
 #[async_trait]
 impl CredentialSource for Fixed {
-    async fn fetch(
-        &self,
-        _reference: &SecretRef,
-    ) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>> {
+    async fn fetch(&self) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>> {
         Ok(self.0.clone())
     }
 }

@@ -4,5 +4,7 @@ pub(crate) mod certificate;
 pub(crate) mod cluster;
 pub(crate) mod fake_server;
 pub(crate) mod logs;
+pub(crate) mod relay;
 pub(crate) mod rig;
 pub(crate) mod road;
+pub(crate) mod world;

@@ -1,0 +1,259 @@
+//! Owns the composition: configuration in, a running product out. The only place where the rooms meet. Never decides anything.
+
+mod answers;
+
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{Config, LogFormat, TokenConfig};
+use crate::control::{HttpControlPlane, HttpOptions, OutboundProxy, TimeLimits, TokenSource};
+use crate::domain::{ConnectorId, InstanceId};
+use crate::executor::{Executor, Options, Parts};
+use crate::ledger::{Event, Ledger, LedgerOptions};
+use crate::lifecycle::{Ending, Lifecycle, StopSignals};
+use crate::operator::{self, Answer, Request};
+use crate::policy::Guardrails;
+use crate::targets::{Registry, postgres};
+use crate::telemetry::listener::{self, Shown};
+use crate::telemetry::logging::{self, Format};
+use crate::telemetry::{Health, metrics::Metrics};
+use answers::{PostgresTargets, Walker};
+use anyhow::Context;
+use jiff::SignedDuration;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// Threads of the runtime: the work is waiting, not computing.
+const THREADS: usize = 2;
+/// How long `revoke-all` without a daemon goes on before it says what is left.
+const OFFLINE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Makes the runtime everything runs on.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")
+}
+
+/// Runs the daemon until it is asked to stop.
+///
+/// # Errors
+/// When a part cannot be put together: the state folder, the listener, the log.
+pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    start_log(&config, &clock)?;
+    let mut signals = StopSignals::listen().context("signals cannot be caught")?;
+    let ledger = open_ledger(&config)?;
+    let metrics = Arc::new(Metrics::new());
+    let health = Arc::new(Health::new(Arc::clone(&clock)));
+    let executor = executor(&config, &clock, &ledger, &metrics, &health).await?;
+    let life = Lifecycle::default();
+
+    let door = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("`listen`: `{}` cannot be listened on", config.listen))?;
+    let shown = Shown { metrics, health };
+    life.spawn("listener", listener::serve(door, shown, life.soft()));
+    let folder = config.state_dir.clone();
+    let answering = executor.clone();
+    spawn_until(&life, "operator", async move {
+        if let Err(error) = operator::serve(&folder, answering).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the operator's socket cannot be served"
+            );
+            // The daemon's work does not depend on it.
+            std::future::pending::<()>().await;
+        }
+    });
+    let (soft, hard) = (life.soft(), life.hard());
+    life.spawn("executor", async move {
+        tokio::select! {
+            () = executor.run(soft) => {}
+            () = hard.cancelled() => {}
+        }
+    });
+    tracing::info!(connector.id = %config.control_plane.connector, version = env!("CARGO_PKG_VERSION"), "running");
+    let ending = life.run_until_stopped(async || signals.next().await).await;
+    ledger.close().await;
+    Ok(match ending {
+        Ending::Clean => ExitCode::SUCCESS,
+        Ending::Failed(_) => ExitCode::FAILURE,
+    })
+}
+
+/// Looks at the ledger of a daemon that is not running.
+///
+/// # Errors
+/// When the ledger cannot be opened.
+pub async fn offline_grants(config: &Config) -> anyhow::Result<Vec<operator::Line>> {
+    let executor = offline(config).await?;
+    Ok(executor
+        .grants()
+        .into_iter()
+        .map(operator::Line::from)
+        .collect())
+}
+
+/// Does what an operator asks when no daemon is running. Reports wait in the ledger for the next one.
+///
+/// # Errors
+/// When the ledger cannot be opened or written.
+pub async fn change_offline(config: &Config, request: Request) -> anyhow::Result<Answer> {
+    let executor = offline(config).await?;
+    match request {
+        Request::Freeze | Request::Unfreeze => {
+            let frozen = request == Request::Freeze;
+            executor.freeze(frozen).await?;
+            Ok(Answer::Frozen(frozen))
+        }
+        Request::RevokeAll => {
+            let (count, frozen) = executor.revoke_all().await;
+            frozen?;
+            let left = executor.wait_for_ends(OFFLINE_PATIENCE).await;
+            anyhow::ensure!(
+                left == 0,
+                "{left} of {count} grants could not be ended; start the daemon, it goes on trying"
+            );
+            Ok(Answer::Ending(count))
+        }
+        Request::Grants => Ok(Answer::Grants(offline_grants(config).await?)),
+    }
+}
+
+async fn offline(config: &Config) -> anyhow::Result<Executor> {
+    let ledger = open_ledger(config)?;
+    let clock: SharedClock = Arc::new(SystemClock);
+    let metrics = Arc::new(Metrics::new());
+    let health = Arc::new(Health::new(Arc::clone(&clock)));
+    executor(config, &clock, &ledger, &metrics, &health).await
+}
+
+fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
+    Ledger::open_or_degraded(&config.state_dir, LedgerOptions::default()).map_err(|error| {
+        let hint = error
+            .hint()
+            .map(|hint| format!("\nhint: {hint}"))
+            .unwrap_or_default();
+        anyhow::Error::new(error).context(format!("the state folder cannot be used{hint}"))
+    })
+}
+
+async fn executor(
+    config: &Config,
+    clock: &SharedClock,
+    ledger: &Ledger,
+    metrics: &Arc<Metrics>,
+    health: &Arc<Health>,
+) -> anyhow::Result<Executor> {
+    let control = Arc::new(control_plane(config, clock)?);
+    let connector: &ConnectorId = &config.control_plane.connector;
+    let registry = Registry::default().with(
+        postgres::KIND,
+        Box::new(PostgresTargets::new(connector.clone())),
+    );
+    let parts = Parts {
+        clock: Arc::clone(clock),
+        ledger: ledger.clone(),
+        control: Arc::<HttpControlPlane>::clone(&control),
+        registry: Arc::new(registry),
+        synchroniser: Arc::new(Walker::new(connector.clone(), control)),
+        metrics: Arc::clone(metrics),
+        health: Arc::clone(health),
+    };
+    Ok(Executor::new(
+        parts,
+        options(config, instance(ledger).await?),
+    ))
+}
+
+fn control_plane(config: &Config, clock: &SharedClock) -> anyhow::Result<HttpControlPlane> {
+    let from = &config.control_plane;
+    let options = HttpOptions {
+        url: from.url.clone(),
+        connector: from.connector.clone(),
+        token: match &from.token {
+            TokenConfig::Value(token) => TokenSource::Value(token.clone()),
+            TokenConfig::File(path) => TokenSource::File(path.clone()),
+        },
+        ca_file: from.ca_file.clone(),
+        proxy: from.proxy.as_ref().map(|proxy| OutboundProxy {
+            url: proxy.url.clone(),
+            bypass: proxy.bypass.clone(),
+        }),
+        limits: TimeLimits::default(),
+    };
+    HttpControlPlane::new(options, Arc::clone(clock))
+        .context("the way to the control plane cannot be set up")
+}
+
+/// Returns the name of the state folder, giving it one at its first use.
+async fn instance(ledger: &Ledger) -> anyhow::Result<InstanceId> {
+    if let Some(known) = ledger.read(|state| state.instance) {
+        return Ok(known);
+    }
+    let instance = InstanceId::generate();
+    ledger
+        .append_one(Event::InstanceNamed(instance))
+        .await
+        .context("the ledger cannot be written")?;
+    Ok(instance)
+}
+
+fn options(config: &Config, instance: InstanceId) -> Options {
+    let seconds = |time: Duration| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+    Options {
+        instance: instance.as_uuid(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: config.control_plane.host.clone(),
+        slots: usize::try_from(config.executor.slots).unwrap_or(usize::MAX),
+        starts_per_integration: usize::try_from(config.executor.per_integration)
+            .unwrap_or(usize::MAX),
+        sweep_every: config.sweeps.expiry_every,
+        mend_every: config.sweeps.drift_every,
+        clean_up_every: config.sweeps.clean_up_every,
+        guardrails: Guardrails {
+            longest_grant: seconds(config.guardrails.longest_grant),
+            largest_skew: seconds(config.guardrails.largest_skew),
+            ..Guardrails::default()
+        },
+    }
+}
+
+fn start_log(config: &Config, clock: &SharedClock) -> anyhow::Result<()> {
+    let terminal = std::io::stderr().is_terminal();
+    let format = match config.log.format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Human => Format::Human { colour: terminal },
+        LogFormat::Auto if terminal => Format::Human { colour: true },
+        LogFormat::Auto => Format::Json,
+    };
+    logging::init(
+        format,
+        &config.log.filter,
+        Arc::clone(clock),
+        std::io::stderr,
+    )
+    .context("the log cannot be started")
+}
+
+/// Runs a part that never ends by itself until the process stops.
+fn spawn_until(
+    life: &Lifecycle,
+    name: &'static str,
+    part: impl Future<Output = ()> + Send + 'static,
+) {
+    let soft = life.soft();
+    life.spawn(name, async move {
+        tokio::select! {
+            () = part => {}
+            () = soft.cancelled() => {}
+        }
+    });
+}

@@ -1,0 +1,12 @@
+//! The reference control plane, over real HTTP.
+mod calls;
+mod command;
+mod delivery;
+mod description;
+mod durability;
+mod grants;
+mod harness;
+mod inventory;
+mod lists;
+mod misbehaviour;
+mod results;

@@ -1,0 +1,398 @@
+//! The whole product as separate processes: a server, the reference control plane, the connector, and people at a terminal.
+
+use super::cluster::{Cluster, Psql};
+use super::road::{Road, set_up_admin_road};
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const CONNECTOR: &str = env!("CARGO_BIN_EXE_apono-connector");
+const CONTROL_PLANE: &str = env!("CARGO_BIN_EXE_apono-control-plane");
+/// Longest time a condition may take to come true.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A process that is gone when the test is.
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Kills as `kill -9` would.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Asks to stop, and returns whether it ended well within the time.
+    pub(crate) fn terminate(mut self, within: Duration) -> bool {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let deadline = Instant::now() + within;
+        while Instant::now() < deadline {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+
+    /// Waits until the process has ended by itself; returns whether it did.
+    pub(crate) fn ended(&mut self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        while Instant::now() < deadline {
+            if self.0.try_wait().unwrap().is_some() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) cluster: &'static Cluster,
+    pub(crate) road: Road,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) plane: Option<Process>,
+    pub(crate) connector: Option<Process>,
+    address: String,
+    /// More environment for the connector.
+    pub(crate) environment: Vec<(String, String)>,
+    /// More options for the control plane.
+    plane_options: Vec<String>,
+}
+
+/// A credential as the requester has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Login {
+    pub(crate) grant: String,
+    pub(crate) user: String,
+    pub(crate) password: String,
+    pub(crate) database: String,
+}
+
+impl World {
+    /// Starts everything and registers the database as integration `orders`.
+    pub(crate) async fn start(cluster: &'static Cluster) -> Self {
+        Self::start_with(cluster, &[], &[]).await
+    }
+
+    pub(crate) async fn start_with(
+        cluster: &'static Cluster,
+        environment: &[(&str, &str)],
+        plane_options: &[&str],
+    ) -> Self {
+        let road = set_up_admin_road(cluster).await;
+        let folder = tempfile::tempdir().unwrap();
+        let own = |text: &&str| (*text).to_owned();
+        let mut world = Self {
+            cluster,
+            road,
+            folder,
+            plane: None,
+            connector: None,
+            address: "127.0.0.1:0".to_owned(),
+            environment: environment
+                .iter()
+                .map(|(key, value)| (own(key), own(value)))
+                .collect(),
+            plane_options: plane_options.iter().map(own).collect(),
+        };
+        world.prepare_files();
+        world.start_plane();
+        world.add_integration("orders");
+        world.start_connector();
+        world.until("the integration is in use", |world| {
+            world
+                .json(&["integration", "list", "--format", "json"])
+                .to_string()
+                .contains("\"active\"")
+        });
+        world
+    }
+
+    fn prepare_files(&self) {
+        let secret = serde_json::json!({
+            "username": self.road.connector.user,
+            "password": self.road.connector.password.expose(),
+        });
+        self.write("secret.json", &secret.to_string());
+        self.write("ca.pem", &self.cluster.certificates.ca);
+        self.write(
+            "connector.toml",
+            "listen = \"127.0.0.1:0\"\n[sweeps]\nexpiry_every_s = 1\ndrift_every_s = 5\nclean_up_every_s = 5\n",
+        );
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn start_plane(&mut self) {
+        let mut child = Command::new(CONTROL_PLANE)
+            .args(["serve", "--listen", &self.address, "--store"])
+            .arg(self.path("plane.sqlite"))
+            .arg("--connector-token-file")
+            .arg(self.path("connector.token"))
+            .arg("--admin-token-file")
+            .arg(self.path("admin.token"))
+            .args(&self.plane_options)
+            .stdout(Stdio::piped())
+            .stderr(self.log("plane.log"))
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let url = line
+            .trim()
+            .strip_prefix("listening on http://")
+            .unwrap_or_else(|| panic!("{line:?}"));
+        self.address = url.to_owned();
+        self.plane = Some(Process(child));
+    }
+
+    pub(crate) fn kill_plane(&mut self) {
+        self.plane.take().unwrap().kill();
+    }
+
+    pub(crate) fn start_connector(&mut self) {
+        let token = fs::read_to_string(self.path("connector.token")).unwrap();
+        let child = self
+            .connector_command()
+            .arg("run")
+            .env("APONO_TOKEN", token.trim())
+            .stdin(Stdio::null())
+            .stdout(self.log("connector.log"))
+            .stderr(self.log("connector.err"))
+            .spawn()
+            .unwrap();
+        self.connector = Some(Process(child));
+    }
+
+    /// Returns the connector's command line with everything it needs but the token.
+    pub(crate) fn connector_command(&self) -> Command {
+        let mut command = Command::new(CONNECTOR);
+        command
+            .env_clear()
+            .env("APONO_URL", format!("http://{}", self.address))
+            .env("APONO_CONNECTOR_ID", "test-connector")
+            .env("APONO_STATE_DIR", self.path("state"))
+            .env("APONO_CONFIG", self.path("connector.toml"))
+            .envs(self.environment.iter().map(|(key, value)| (key, value)));
+        command
+    }
+
+    pub(crate) fn kill_connector(&mut self) {
+        self.connector.take().unwrap().kill();
+    }
+
+    fn log(&self, name: &str) -> fs::File {
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path(name))
+            .unwrap()
+    }
+
+    pub(crate) fn add_integration(&self, name: &str) {
+        let setting =
+            |key: &str, value: &str| vec!["--setting".to_owned(), format!("{key}={value}")];
+        let mut args: Vec<String> = [
+            "integration",
+            "add",
+            "--connector",
+            "test-connector",
+            "--name",
+            name,
+            "--type",
+            "postgresql",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        args.extend(setting("hostname", "localhost"));
+        args.extend(setting("port", &self.cluster.port.to_string()));
+        args.extend(setting("dbname", &self.road.database));
+        args.extend(setting("sslmode", "verify-full"));
+        args.extend(setting(
+            "ssl_root_ca",
+            self.path("ca.pem").to_str().unwrap(),
+        ));
+        args.extend(setting("admin_role", &self.road.admin));
+        args.extend(setting("clean_up_delay_s", "1"));
+        args.push("--secret".to_owned());
+        args.push(format!("file:{}", self.path("secret.json").display()));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        self.command(&args).unwrap();
+    }
+
+    /// Runs a command of the control plane; the error is what it printed.
+    pub(crate) fn command(&self, args: &[&str]) -> Result<String, String> {
+        let output = Command::new(CONTROL_PLANE)
+            .args([
+                "--url",
+                &format!("http://{}", self.address),
+                "--admin-token-file",
+            ])
+            .arg(self.path("admin.token"))
+            .args(args)
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(text(&output.stderr))
+        }
+    }
+
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.command(args).unwrap()).unwrap()
+    }
+
+    /// Asks for access and waits for the credential.
+    pub(crate) fn grant(&self, who: &str, permission: &str, lasts: &str) -> Result<Login, String> {
+        let database = self.road.database.clone();
+        self.grant_on(
+            &["postgresql-schema", &database, "public"],
+            who,
+            permission,
+            lasts,
+        )
+    }
+
+    /// Asks for access to any resource: its type, then its names.
+    pub(crate) fn grant_on(
+        &self,
+        resource: &[&str],
+        who: &str,
+        permission: &str,
+        lasts: &str,
+    ) -> Result<Login, String> {
+        let (kind, path) = resource.split_first().unwrap();
+        let mut args = vec![
+            "grant",
+            "--integration",
+            "orders",
+            "--to",
+            who,
+            "--type",
+            kind,
+        ];
+        for name in path {
+            args.extend(["--path", *name]);
+        }
+        args.extend([
+            "--permission",
+            permission,
+            "--for",
+            lasts,
+            "--wait",
+            "30s",
+            "--format",
+            "json",
+        ]);
+        let printed = self.command(&args)?;
+        let value: Value = serde_json::from_str(&printed).map_err(|_| printed.clone())?;
+        let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        Ok(Login {
+            grant: text("grant"),
+            user: text("login"),
+            password: text("password"),
+            database: text("database"),
+        })
+    }
+
+    /// Runs a statement as a person would.
+    pub(crate) fn psql(&self, login: &Login, sql: &str) -> Psql {
+        self.cluster
+            .psql(&login.user, &login.password, &self.road.database, sql)
+    }
+
+    /// Runs a statement as the superuser and returns its output.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        let answer = self.cluster.psql(
+            "postgres",
+            super::cluster::SUPERUSER_PASSWORD,
+            &self.road.database,
+            sql,
+        );
+        assert!(answer.ok, "{sql}: {}", answer.err);
+        answer.out
+    }
+
+    /// Runs statements as the owner of the database, whom the connector may act for.
+    pub(crate) fn sql_as_owner(&self, sql: &str) -> String {
+        self.sql(&format!("SET ROLE {}; {sql}", self.road.owner))
+    }
+
+    /// Counts the memberships of a login in roles of ours.
+    pub(crate) fn memberships(&self, login: &str) -> String {
+        self.sql(&format!(
+            "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member JOIN pg_roles a ON a.oid = m.roleid \
+             WHERE r.rolname = '{login}' AND a.rolname LIKE 'a\\_%\\_apono'"
+        ))
+    }
+
+    #[track_caller]
+    pub(crate) fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            assert!(
+                Instant::now() < deadline,
+                "it never came true that {what}\n{}",
+                self.logs()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn logs(&self) -> String {
+        let tail = |name: &str| {
+            let text = fs::read_to_string(self.path(name)).unwrap_or_default();
+            let from = text.len().saturating_sub(6000);
+            format!("--- {name}\n{}\n", text.get(from..).unwrap_or(&text))
+        };
+        ["connector.log", "connector.err", "plane.log"]
+            .map(tail)
+            .concat()
+    }
+
+    /// Returns every file of the run, for searches.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+            for entry in fs::read_dir(folder).unwrap().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    walk(&path, found);
+                } else if path.is_file() {
+                    found.push(path);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        walk(self.folder.path(), &mut found);
+        found
+    }
+}
