@@ -226,6 +226,17 @@ fn options(config: &Config, instance: InstanceId) -> Options {
     }
 }
 
+/// Checks what of the configuration only the log itself can check.
+///
+/// # Errors
+/// When the filter cannot be understood.
+pub fn check_log(config: &Config) -> anyhow::Result<()> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    logging::subscriber(Format::Json, &config.log.filter, clock, std::io::sink)
+        .map(drop)
+        .context("`APONO_LOG` or `log.filter`")
+}
+
 fn start_log(config: &Config, clock: &SharedClock) -> anyhow::Result<()> {
     let terminal = std::io::stderr().is_terminal();
     let format = match config.log.format {
