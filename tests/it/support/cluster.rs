@@ -225,6 +225,11 @@ fn place(key: &str) -> &'static Path {
         .unwrap_or_else(|| panic!("scripts/postgres.sh does not print {key}"))
 }
 
+/// Returns a client program of the distribution's PostgreSQL, such as `pgbench`.
+pub(crate) fn client_program(name: &str) -> PathBuf {
+    place("APONO_TEST_PSQL").with_file_name(name)
+}
+
 /// The server refuses to run as root; then everything of it belongs to user `postgres`.
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
