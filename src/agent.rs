@@ -1,4 +1,4 @@
-//! Owns the composition: configuration in, a running product out. The only place where the rooms meet. Decides nothing.
+//! Owns the composition: configuration in, a running product out. The only place where the rooms meet. Never decides anything.
 
 mod answers;
 

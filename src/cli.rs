@@ -1,4 +1,4 @@
-//! Owns the command line: what a person types and what is printed. The only room that prints. Decides nothing.
+//! Owns the command line: what a person types and what is printed. The only room that prints. Never decides anything.
 
 use crate::agent;
 use crate::config::{Config, Environment};

@@ -1,8 +1,6 @@
 //! Behaviour of the whole product.
-
-// Marked as test code, so that the lints for tests hold in the support code too.
-#[cfg(test)]
-mod support;
+//!
+//! Every module is marked as test code, so that the lints for tests hold in the support code too.
 
 #[cfg(test)]
 mod config_errors;
@@ -24,6 +22,8 @@ mod postgres_inventory;
 mod postgres_target;
 #[cfg(test)]
 mod reference_plane;
+#[cfg(test)]
+mod support;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
