@@ -98,12 +98,8 @@ impl Executor {
         match &task.order {
             Order::CheckIntegration => Some(self.check(task.integration).await),
             Order::SyncIntegration => Some(self.synchronise(task.integration).await),
-            Order::Start { grant, recipient } => {
-                self.run_start(lease, grant, recipient, view).await
-            }
-            Order::Extend { grant } => self.run_extend(lease, grant, view).await,
-            Order::ResetCredentials { grant, recipient } => {
-                self.run_reset(lease, grant, recipient, view).await
+            Order::Start { .. } | Order::Extend { .. } | Order::ResetCredentials { .. } => {
+                self.run_judged(lease, view).await
             }
             Order::Revoke { grant } => Some(self.run_revoke(grant).await),
         }

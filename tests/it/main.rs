@@ -1,9 +1,13 @@
 //! Behaviour of the whole product.
-//!
-//! Every module is marked as test code, so that the lints for tests hold in the support code too.
+
+// Marked as test code, so that the lints for tests hold in the support code too.
+#[cfg(test)]
+mod support;
 
 #[cfg(test)]
 mod config_errors;
+#[cfg(test)]
+mod control_channel;
 #[cfg(test)]
 mod expiry_offline;
 #[cfg(test)]
@@ -22,8 +26,6 @@ mod postgres_inventory;
 mod postgres_target;
 #[cfg(test)]
 mod reference_plane;
-#[cfg(test)]
-mod support;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
