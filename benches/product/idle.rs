@@ -25,7 +25,7 @@ pub(crate) async fn measure() {
             .await;
     }
     tokio::time::sleep(SETTLES).await;
-    let pids = [&busy, &free].map(|world| pid(world));
+    let pids = [&busy, &free].map(pid);
     let before = pids.map(machine::cpu);
     tokio::time::sleep(LASTS).await;
     let what = [

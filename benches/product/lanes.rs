@@ -1,7 +1,7 @@
 //! Measures starts and ends of eight persons at a time through the whole product, beside pgbench with the same statements.
 
 use crate::support::admin::Admin;
-use crate::support::cluster::{Version, client_program};
+use crate::support::cluster::{Version, place};
 use crate::support::world::World;
 use crate::{figure, ground, machine};
 use std::process::Command;
@@ -50,7 +50,7 @@ pub(crate) async fn measure() {
     let mut world = ground::product(cluster).await;
     let admin = Admin::of(&world, "public");
     let (grant, _) = admin.start("first@example.com", ground::in_an_hour()).await;
-    admin.end(&grant).await;
+    end(&admin, &grant).await;
     let watcher = cluster.superuser("postgres").await;
     let postmaster = machine::postmaster(&watcher);
 
@@ -89,6 +89,13 @@ pub(crate) async fn measure() {
     );
 }
 
+async fn end(admin: &Admin, grant: &str) {
+    let ordered = admin
+        .post(&format!("grants/{grant}/revoke"), &serde_json::json!({}))
+        .await;
+    admin.finished(ordered["task"].as_str().unwrap()).await;
+}
+
 /// Returns how many pairs were done.
 async fn ours(admin: &Admin) -> f64 {
     let begun = Instant::now();
@@ -97,7 +104,7 @@ async fn ours(admin: &Admin) -> f64 {
         while begun.elapsed() < LASTS {
             let who = format!("l{lane}-{pairs}@example.com");
             let (grant, _) = admin.start(&who, ground::in_an_hour()).await;
-            admin.end(&grant).await;
+            end(admin, &grant).await;
             pairs += 1;
         }
         f64::from(pairs)
@@ -115,12 +122,18 @@ fn pgbench(world: &World) -> f64 {
     let verifier = postgres_protocol::password::scram_sha_256(b"password-of-nobody");
     let access = world.sql("SELECT name FROM apono.access_role LIMIT 1");
     let connector = &world.road.connector;
-    let output = Command::new(client_program("pgbench"))
+    let output = Command::new(place("APONO_TEST_PSQL").with_file_name("pgbench"))
         .args(["-n", "-M", "simple", "-j", "2", "-c", &LANES.to_string()])
         .args(["-T", &LASTS.as_secs().to_string()])
         .args(["-D", &format!("access={access}")])
         .args(["-D", &format!("verifier={verifier}")])
-        .args(["-f", concat!(env!("CARGO_MANIFEST_DIR"), "/benches/product/statements.sql")])
+        .args([
+            "-f",
+            concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/benches/product/statements.sql"
+            ),
+        ])
         .env("PGHOST", "localhost")
         .env("PGPORT", world.cluster.port.to_string())
         .env("PGUSER", &connector.user)

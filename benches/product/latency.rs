@@ -62,7 +62,7 @@ async fn one(world: &World, admin: &Admin, who: &str) -> [f64; 5] {
     let session = Session::connect(&login).await.unwrap();
     let in_at = clock.now();
     drop(session);
-    let view = admin.grant(&grant).await;
+    let view = admin.get(&format!("grants/{grant}")).await;
     let time = |key: &str| view[key].as_str().unwrap().parse::<Timestamp>().unwrap();
     let (recorded, started) = (time("created_at"), time("started_at"));
     [
@@ -78,7 +78,10 @@ async fn one(world: &World, admin: &Admin, who: &str) -> [f64; 5] {
 async fn bare(world: &World) -> Vec<f64> {
     let connector = Session::connect(&world.road.connector).await.unwrap();
     let become_admin = format!("SET ROLE {}", world.road.admin);
-    connector.batch("become the admin", &become_admin).await.unwrap();
+    connector
+        .batch("become the admin", &become_admin)
+        .await
+        .unwrap();
     let access = world.sql("SELECT name FROM apono.access_role LIMIT 1");
     let mut times = Vec::new();
     for n in 0..PEOPLE {
@@ -126,7 +129,7 @@ async fn round_trip(admin: &Admin) -> f64 {
     let mut times = Vec::new();
     for _ in 0..PEOPLE {
         let begun = Instant::now();
-        admin.connectors().await;
+        admin.get("connectors").await;
         times.push(figure::ms(begun.elapsed()));
     }
     figure::median(times)

@@ -29,7 +29,10 @@ pub(crate) async fn measure() {
     }
     figure::alone(
         "ledger-open-50k",
-        &format!("{:.0} ms, median of {TIMES}, 50,000 live grants", figure::median(times)),
+        &format!(
+            "{:.0} ms, median of {TIMES}, 50,000 live grants",
+            figure::median(times)
+        ),
     );
 }
 

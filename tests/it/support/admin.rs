@@ -51,7 +51,7 @@ impl Admin {
             "expiry": expiry,
             "recipient": self.key.to_public().to_string(),
         });
-        let answer = self.send(self.http.post(self.at("grants")).json(&body)).await;
+        let answer = self.post("grants", &body).await;
         Requested {
             grant: text(&answer["grant"]["grant"]["id"]),
             task: text(&answer["task"]),
@@ -65,30 +65,9 @@ impl Admin {
         (requested.grant, text(&done["start"]["sealed_credential"]))
     }
 
-    /// Orders an end and waits until it is done.
-    pub(crate) async fn end(&self, grant: &str) {
-        let revoke = self.http.post(self.at(&format!("grants/{grant}/revoke")));
-        let ordered = self.send(revoke).await;
-        if let Some(task) = ordered["task"].as_str() {
-            self.finished(task).await;
-        }
-    }
-
-    /// Reads a grant.
-    pub(crate) async fn grant(&self, grant: &str) -> Value {
-        self.send(self.http.get(self.at(&format!("grants/{grant}"))))
-            .await
-    }
-
-    /// Reads the list of instances: a call that costs next to nothing.
-    pub(crate) async fn connectors(&self) -> Value {
-        self.send(self.http.get(self.at("connectors"))).await
-    }
-
     /// Waits until a task has succeeded.
-    async fn finished(&self, task: &str) -> Value {
-        let watch = format!("tasks/{task}?wait_s={WATCH_S}");
-        let seen = self.send(self.http.get(self.at(&watch))).await;
+    pub(crate) async fn finished(&self, task: &str) -> Value {
+        let seen = self.get(&format!("tasks/{task}?wait_s={WATCH_S}")).await;
         assert_eq!(seen["state"], "succeeded", "{seen:#}");
         seen
     }
@@ -104,8 +83,16 @@ impl Admin {
         }
     }
 
-    fn at(&self, path: &str) -> String {
-        format!("{}/{path}", self.url)
+    /// Reads something of the control plane.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let request = self.http.get(format!("{}/{path}", self.url));
+        self.send(request).await
+    }
+
+    /// Orders something of the control plane.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
+        let request = self.http.post(format!("{}/{path}", self.url));
+        self.send(request.json(body)).await
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Value {

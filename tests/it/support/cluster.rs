@@ -204,7 +204,7 @@ pub(crate) fn fresh(prefix: &str) -> String {
 }
 
 /// Returns one of the places `scripts/postgres.sh` prints, after it has fetched what is missing.
-fn place(key: &str) -> &'static Path {
+pub(crate) fn place(key: &str) -> &'static Path {
     static PLACES: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
     let places = PLACES.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres.sh");
@@ -223,11 +223,6 @@ fn place(key: &str) -> &'static Path {
     places
         .get(key)
         .unwrap_or_else(|| panic!("scripts/postgres.sh does not print {key}"))
-}
-
-/// Returns a client program of the distribution's PostgreSQL, such as `pgbench`.
-pub(crate) fn client_program(name: &str) -> PathBuf {
-    place("APONO_TEST_PSQL").with_file_name(name)
 }
 
 /// The server refuses to run as root; then everything of it belongs to user `postgres`.

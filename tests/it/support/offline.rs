@@ -120,11 +120,7 @@ async fn look_until(watcher: &Session, people: &[ConnectOptions], expiry: Timest
     missing.len()
 }
 
-async fn until_gone(
-    watcher: &Session,
-    people: &[ConnectOptions],
-    expiry: Timestamp,
-) -> FirstSeen {
+async fn until_gone(watcher: &Session, people: &[ConnectOptions], expiry: Timestamp) -> FirstSeen {
     let mut seen = FirstSeen::new();
     while seen.len() < people.len() {
         let there = present(watcher).await;
