@@ -4,6 +4,7 @@ use crate::support::admin::Admin;
 use crate::support::cluster::Version;
 use crate::support::world::World;
 use crate::{figure, ground};
+use apono_connector::pg::Session;
 use std::time::Instant;
 
 const NAME: &str = "grants-10k-tables";
@@ -16,7 +17,8 @@ const DIRECT_PEOPLE: u32 = 20;
 
 pub(crate) async fn measure() {
     let world = ground::product(ground::server(Version::Pg15)).await;
-    make_tables(&world).await;
+    let superuser = ground::superuser(&world).await;
+    make_tables(&world, &superuser).await;
     let admin = Admin::of(&world, "big");
     let until = ground::in_an_hour();
     let begun = Instant::now();
@@ -27,7 +29,7 @@ pub(crate) async fn measure() {
         admin.start(&format!("further{n}@example.com"), until).await;
     }
     let ours = f64::from(PEOPLE) / begun.elapsed().as_secs_f64();
-    let direct = direct(&world).await;
+    let direct = direct(&superuser).await;
     figure::beside(NAME, ours, "starts/s", direct);
     ground::state(NAME, world.cluster).await;
     figure::behind(
@@ -40,34 +42,29 @@ pub(crate) async fn measure() {
     );
 }
 
-async fn make_tables(world: &World) {
+async fn make_tables(world: &World, superuser: &Session) {
     let owner = &world.road.owner;
-    ground::sql(world, &format!("CREATE SCHEMA big AUTHORIZATION {owner}")).await;
+    let run = async |sql: &str| superuser.batch("make tables", sql).await.unwrap();
+    run(&format!("CREATE SCHEMA big AUTHORIZATION {owner}")).await;
     for from in (0..TABLES).step_by(TABLES_AT_ONCE as usize) {
         let to = from + TABLES_AT_ONCE - 1;
-        ground::sql(
-            world,
-            &format!(
-                "SET ROLE {owner}; DO $$ BEGIN FOR n IN {from}..{to} LOOP\n\
-                 EXECUTE format('CREATE TABLE big.t%s (a int)', n); END LOOP; END $$"
-            ),
-        )
+        run(&format!(
+            "SET ROLE {owner}; DO $$ BEGIN FOR n IN {from}..{to} LOOP\n\
+             EXECUTE format('CREATE TABLE big.t%s (a int)', n); END LOOP; END $$; RESET ROLE"
+        ))
         .await;
     }
-    ground::sql(world, "VACUUM ANALYZE pg_class").await;
+    run("VACUUM ANALYZE pg_class").await;
 }
 
-async fn direct(world: &World) -> f64 {
+async fn direct(superuser: &Session) -> f64 {
     let begun = Instant::now();
     for n in 0..DIRECT_PEOPLE {
-        ground::sql(
-            world,
-            &format!(
-                "BEGIN; CREATE ROLE direct_{n} LOGIN; GRANT USAGE ON SCHEMA big TO direct_{n};\n\
-                 GRANT SELECT ON ALL TABLES IN SCHEMA big TO direct_{n}; COMMIT"
-            ),
-        )
-        .await;
+        let sql = format!(
+            "BEGIN; CREATE ROLE direct_{n} LOGIN; GRANT USAGE ON SCHEMA big TO direct_{n};\n\
+             GRANT SELECT ON ALL TABLES IN SCHEMA big TO direct_{n}; COMMIT"
+        );
+        superuser.batch("grant directly", &sql).await.unwrap();
     }
     f64::from(DIRECT_PEOPLE) / begun.elapsed().as_secs_f64()
 }

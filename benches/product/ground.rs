@@ -1,8 +1,9 @@
 //! Owns the ground both sides of a comparison stand on: one server, one durability, the connector as it is by default.
 
-use crate::support::cluster::{Cluster, SUPERUSER_PASSWORD, Version};
+use crate::support::cluster::{Cluster, Version};
 use crate::support::world::World;
 use apono_connector::clock::{Clock, SystemClock};
+use apono_connector::pg::Session;
 use jiff::{SignedDuration, Timestamp};
 use std::fs;
 
@@ -46,17 +47,9 @@ pub(crate) async fn state(name: &str, cluster: &Cluster) {
     crate::figure::behind(name, answer.text().unwrap());
 }
 
-/// Runs statements as the superuser in the world's database.
-pub(crate) async fn sql(world: &World, sql: &str) {
-    let options = world
-        .cluster
-        .options("postgres", SUPERUSER_PASSWORD, &world.road.database);
-    apono_connector::pg::Session::connect(&options)
-        .await
-        .unwrap()
-        .batch("prepare the ground", sql)
-        .await
-        .unwrap();
+/// Opens a session of the superuser in the world's database.
+pub(crate) async fn superuser(world: &World) -> Session {
+    world.cluster.superuser(&world.road.database).await
 }
 
 pub(crate) fn in_an_hour() -> Timestamp {
