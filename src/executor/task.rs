@@ -52,16 +52,15 @@ impl Executor {
             self.shared.slots.try_any(integration)
         };
         let executor = self.clone();
-        if !is_end && slot.is_none() {
-            self.shared
-                .tasks
-                .spawn(async move { executor.hand_back(&held).await });
-            return;
-        }
         let grant = held.lease.task.order.grant_id();
+        // Also while it is handed back: it would be sent again before the control plane hears of that.
         self.running(|running| running.insert(task, Running { grant }));
         self.shared.tasks.spawn(async move {
-            executor.work(&held, slot).await;
+            if is_end || slot.is_some() {
+                executor.work(&held, slot).await;
+            } else {
+                executor.hand_back(&held).await;
+            }
             executor.running(|running| running.remove(&task));
         });
     }

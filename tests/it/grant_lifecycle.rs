@@ -264,3 +264,27 @@ async fn stopping_hands_back_what_has_not_begun() {
             .read(|state| !state.grants.contains_key(&grant.id))
     );
 }
+
+#[tokio::test]
+async fn a_task_counts_as_held_until_its_report_is_acknowledged() {
+    let rig = Rig::start();
+    rig.control.set_deaf(true);
+    let grant = rig.grant();
+    let task = rig.order_start(&grant);
+    rig.until("the access is there and the report waits", || {
+        rig.ledger.read(|state| !state.outbox.is_empty())
+    })
+    .await;
+    rig.control.assign(rig.integration.clone());
+    rig.until("the next request for work names it", || {
+        rig.control.held().contains(&task)
+    })
+    .await;
+    rig.control.set_deaf(false);
+    rig.outcome(task).await;
+    rig.control.assign(rig.integration.clone());
+    rig.until("a later one does not", || {
+        !rig.control.held().contains(&task)
+    })
+    .await;
+}

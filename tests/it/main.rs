@@ -15,6 +15,8 @@ mod grant_lifecycle;
 #[cfg(test)]
 mod ledger_open;
 #[cfg(test)]
+mod offline_ends;
+#[cfg(test)]
 mod pg_connect;
 #[cfg(test)]
 mod pg_session;

@@ -213,7 +213,7 @@ pub(crate) fn fresh(prefix: &str) -> String {
 }
 
 /// Returns one of the places `scripts/postgres.sh` prints, after it has fetched what is missing.
-fn place(key: &str) -> &'static Path {
+pub(crate) fn place(key: &str) -> &'static Path {
     static PLACES: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
     let places = PLACES.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres.sh");
