@@ -5,13 +5,23 @@
 mod support;
 
 #[cfg(test)]
+mod bad_orders;
+#[cfg(test)]
+mod canaries;
+#[cfg(test)]
 mod config_errors;
 #[cfg(test)]
+mod daemon;
+#[cfg(test)]
 mod expiry_offline;
+#[cfg(test)]
+mod fighting_user;
 #[cfg(test)]
 mod grant_lifecycle;
 #[cfg(test)]
 mod ledger_open;
+#[cfg(test)]
+mod misbehaving_plane;
 #[cfg(test)]
 mod pg_connect;
 #[cfg(test)]
@@ -22,6 +32,8 @@ mod postgres_inventory;
 mod postgres_target;
 #[cfg(test)]
 mod reference_plane;
+#[cfg(test)]
+mod shutdown;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]

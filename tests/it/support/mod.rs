@@ -3,6 +3,7 @@
 pub(crate) mod certificate;
 pub(crate) mod cluster;
 pub(crate) mod fake_server;
+pub(crate) mod front;
 pub(crate) mod logs;
 pub(crate) mod relay;
 pub(crate) mod rig;
