@@ -122,6 +122,10 @@ impl Executor {
             OutboxEntry::End(end) => self.send_end(session, end).await,
         };
         match sent {
+            // The control plane lost its sessions: the report goes out again in a new one.
+            Err(error) if error.class() == ErrorClass::NotFound && !self.is_open(session).await => {
+                Err(error)
+            }
             Err(error) if refused_for_good(error.class()) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -130,6 +134,30 @@ impl Executor {
                 Ok(())
             }
             other => other,
+        }
+    }
+
+    /// Asks whether the control plane knows a session; one it does not know is given up.
+    async fn is_open(&self, session: SessionId) -> bool {
+        match self
+            .parts
+            .control
+            .heartbeat(session, &self.heartbeat())
+            .await
+        {
+            Ok(header) => {
+                self.note_header(&header);
+                true
+            }
+            Err(error) => {
+                if error.class() == ErrorClass::NotFound {
+                    self.shared.session.send_if_modified(|known| {
+                        let is_it = known.as_ref().is_some_and(|known| known.id == session);
+                        known.take_if(|_| is_it).is_some()
+                    });
+                }
+                false
+            }
         }
     }
 

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `intake` | asks for work, renews leases, hands back |
 //! | `task` | runs one leased task to its result |
-//! | `start` | starts, extensions, credential resets |
+//! | `start` | starts, extensions, credential resets: retries and what a failure leaves |
+//! | `attempt` | one attempt: plan, journal, act, journal |
 //! | `end` | ends: one driver per grant, never gives up |
 //! | `timer` | ends by the local clock |
 //! | `sweep` | compares the ledger with the record inside each target |
@@ -12,6 +13,7 @@
 //! | `deliver` | reports until acknowledged |
 //! | `health` | heartbeats |
 
+mod attempt;
 mod deliver;
 mod end;
 mod health;
@@ -36,7 +38,7 @@ use crate::telemetry::Health;
 use crate::telemetry::metrics::Metrics;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -112,6 +114,8 @@ struct Shared {
     /// The control plane's list of open grants; kept in memory, because a target has its own record.
     listed: Mutex<HashMap<GrantId, Grant>>,
     health: Mutex<BTreeMap<IntegrationId, IntegrationHealth>>,
+    /// Integrations whose own record could not be read at the last look.
+    unread: Mutex<BTreeSet<IntegrationId>>,
     outbox_changed: Notify,
     timer_changed: Notify,
     sweep_now: Notify,
@@ -161,6 +165,7 @@ impl Executor {
                 channel: Mutex::default(),
                 listed: Mutex::default(),
                 health: Mutex::default(),
+                unread: Mutex::default(),
                 outbox_changed: Notify::new(),
                 timer_changed: Notify::new(),
                 sweep_now: Notify::new(),

@@ -98,12 +98,8 @@ impl Executor {
         match &task.order {
             Order::CheckIntegration => Some(self.check(task.integration).await),
             Order::SyncIntegration => Some(self.synchronise(task.integration).await),
-            Order::Start { grant, recipient } => {
-                self.run_start(lease, grant, recipient, view).await
-            }
-            Order::Extend { grant } => self.run_extend(lease, grant, view).await,
-            Order::ResetCredentials { grant, recipient } => {
-                self.run_reset(lease, grant, recipient, view).await
+            Order::Start { .. } | Order::Extend { .. } | Order::ResetCredentials { .. } => {
+                self.run_judged(lease, view).await
             }
             Order::Revoke { grant } => Some(self.run_revoke(grant).await),
         }
@@ -171,7 +167,7 @@ impl Executor {
         }
     }
 
-    async fn check(&self, id: IntegrationId) -> TaskOutcome {
+    pub(super) async fn check(&self, id: IntegrationId) -> TaskOutcome {
         let outcome = match self.reach(id) {
             Ok(target) => target.check().await.map_err(|error| {
                 log_failure("an integration could not be checked", &error);
@@ -422,7 +418,7 @@ pub(super) fn log_failure(what: &str, error: &crate::targets::TargetError) {
     );
 }
 
-fn with_hint(failure: &Failure) -> String {
+pub(super) fn with_hint(failure: &Failure) -> String {
     match &failure.hint {
         Some(hint) => format!("{}\nhint: {hint}", failure.message),
         None => failure.message.clone(),

@@ -9,6 +9,9 @@ use uuid::Uuid;
 /// A resource, a level, and words the refusal must have.
 type Case<'a> = (Vec<&'a str>, &'a str, Vec<&'a str>);
 
+/// A name, what is wrong with the settings, and a word the status must have.
+type BadSettings<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
 fn nothing_is_left_for(world: &World, who: &str) {
     let local = who.split('@').next().unwrap();
     let logins = world.sql(&format!(
@@ -46,7 +49,7 @@ on_every_server! {
             (vec!["mainframe-dataset", "a"], "READ_ONLY", vec!["mainframe-dataset"]),
             (vec!["postgresql-schema", &database], "READ_ONLY", vec!["path"]),
             (vec!["postgresql-schema", &database, &long], "READ_ONLY", vec!["63"]),
-            (vec!["postgresql-schema", &database, ""], "READ_ONLY", vec!["empty"]),
+            (vec!["postgresql-schema", &database, ""], "READ_ONLY", vec!["must be 1 to 63 bytes"]),
         ];
         for (resource, permission, words) in cases {
             let who = format!("{}@example.com", fresh("nobody"));
@@ -108,9 +111,9 @@ on_every_server! {
         let world = World::start(cluster).await;
         let database = world.road.database.clone();
         let schema = ["postgresql-schema", database.as_str(), "public"];
-        for (until, word) in [("2020-01-01T00:00:00Z", "past"), ("2126-01-01T00:00:00Z", "longest")] {
+        for (until, word) in [("2020-01-01T00:00:00Z", "must be after now"), ("2126-01-01T00:00:00Z", "longest")] {
             let who = format!("{}@example.com", fresh("late"));
-            let error = world.grant_in("orders", &schema, &who, "READ_ONLY", &["--until", until]).unwrap_err();
+            let error = world.grant_in("orders", &schema, &who, &["--permission", "READ_ONLY", "--until", until]).unwrap_err();
             assert!(error.contains(word), "`{word}` is not in: {error}");
             nothing_is_left_for(&world, &who);
         }
@@ -128,76 +131,14 @@ async fn every_order_that_cannot_be_understood_is_answered_and_the_next_is_serve
     let ann = format!("{}@example.com", fresh("ann"));
     world.grant(&ann, "READ_ONLY", "1h").unwrap();
     let sample = order_of(&front.calls(), "grant-access").unwrap();
-    let changed = |change: &dyn Fn(&mut Value)| {
-        let mut task = sample["tasks"][0].clone();
-        task["id"] = json!(Uuid::now_v7());
-        task["grant"]["id"] = json!(Uuid::now_v7());
-        task["grant"]["principal"]["email"] = json!("stranger@example.com");
-        change(&mut task);
-        task
-    };
-    let long_ago = "2020-01-01T00:00:00Z";
-    let cases: Vec<(Value, &str)> = vec![
-        (
-            changed(&|task| task["kind"] = json!("polish-silver")),
-            "polish-silver",
-        ),
-        (
-            changed(&|task| task["grant"]["permission"] = json!("OMNIPOTENT")),
-            "OMNIPOTENT",
-        ),
-        (
-            changed(&|task| task["grant"]["resource"]["type"] = json!("mainframe-dataset")),
-            "mainframe-dataset",
-        ),
-        (
-            changed(&|task| task["grant"]["principal"] = json!({"group": "admins"})),
-            "grant.principal.email",
-        ),
-        (
-            changed(&|task| drop(task["grant"].as_object_mut().unwrap().remove("expiry"))),
-            "grant.expiry",
-        ),
-        (
-            changed(&|task| task["grant"]["expiry"] = json!(long_ago)),
-            long_ago,
-        ),
-        (
-            changed(&|task| task["grant"]["expiry"] = json!("2126-01-01T00:00:00Z")),
-            "2126-01-01",
-        ),
-        (
-            changed(&|task| task["issued_at"] = json!(long_ago)),
-            long_ago,
-        ),
-        (
-            changed(&|task| drop(task.as_object_mut().unwrap().remove("recipient"))),
-            "recipient",
-        ),
-        (
-            changed(&|task| task["recipient"] = json!("ssh-rsa AAAA")),
-            "recipient",
-        ),
-        (
-            changed(&|task| task["grant"]["resource"]["path"] = json!(["app", "a\u{0}b"])),
-            "grant.resource.path",
-        ),
-        (
-            changed(&|task| {
-                let unknown = json!("019a0000-0000-7000-8000-000000000000");
-                task["integration"] = unknown.clone();
-                task["grant"]["integration"] = unknown;
-            }),
-            "019a0000-0000-7000-8000-000000000000",
-        ),
-    ];
+    let cases = beyond_understanding(&sample);
     let tasks: Vec<&Value> = cases.iter().map(|(task, _)| task).collect();
     let mut answer = json!({"header": sample["header"], "tasks": tasks});
     answer["tasks"]
         .as_array_mut()
         .unwrap()
         .push(json!("no order at all"));
-    front.answer_once("/lease", &answer.to_string());
+    front.answer_once("/lease", 200, &answer.to_string());
     for (task, words) in &cases {
         let id = task["id"].as_str().unwrap();
         world.until(&format!("`{words}` is answered"), |_| {
@@ -222,7 +163,7 @@ async fn an_integration_that_cannot_work_says_why_and_the_others_go_on() {
     let stranger = crate::support::certificate::Certificates::for_names(&["localhost"]);
     world.write("stranger.pem", &stranger.ca);
     let stranger = world.path("stranger.pem").display().to_string();
-    let cases: [(&str, &[(&str, &str)], &str); 7] = [
+    let cases: [BadSettings<'_>; 7] = [
         ("wrong-password", &[("secret", "wrong.json")], "password"),
         ("no-secret", &[("secret", "nowhere.json")], "nowhere.json"),
         ("wrong-ca", &[("ssl_root_ca", &stranger)], "certificate"),
@@ -246,10 +187,21 @@ async fn an_integration_that_cannot_work_says_why_and_the_others_go_on() {
     }
     let database = world.road.database.clone();
     let schema = ["postgresql-schema", database.as_str(), "public"];
-    for name in ["wrong-password", "wrong-ca", "wrong-host", "mainframe"] {
+    // What was put right is in use again without anybody asking.
+    let right = json!({"username": world.road.connector.user, "password": world.road.connector.password.expose()});
+    world.write("wrong.json", &right.to_string());
+    world.until("the right password is in use", |world| {
+        world.integration("wrong-password")["status"] == "active"
+    });
+    for name in ["no-secret", "wrong-ca", "wrong-host", "mainframe"] {
         let who = format!("{}@example.com", fresh("nobody"));
         let error = world
-            .grant_in(name, &schema, &who, "READ_ONLY", &["--for", "1h"])
+            .grant_in(
+                name,
+                &schema,
+                &who,
+                &["--permission", "READ_ONLY", "--for", "1h"],
+            )
             .unwrap_err();
         assert!(error.contains("hint: "), "{name}: {error}");
         nothing_is_left_for(&world, &who);
@@ -291,7 +243,7 @@ async fn every_order_handed_out_twice_has_one_effect() {
     // The oldest order of all comes once more, after the end.
     let start = order_of(&front.calls(), "grant-access").unwrap();
     let before = results_of(&front.calls(), &start).len();
-    front.answer_once("/lease", &start.to_string());
+    front.answer_once("/lease", 200, &start.to_string());
     world.until("the old order is answered", |_| {
         results_of(&front.calls(), &start).len() > before
     });
@@ -314,7 +266,12 @@ async fn two_connectors_on_one_server_give_one_person_two_logins() {
     let who = format!("{}@example.com", fresh("ann"));
     let first = world.grant(&who, "READ_ONLY", "1h").unwrap();
     let second = world
-        .grant_in("orders-too", &schema, &who, "READ_ONLY", &["--for", "1h"])
+        .grant_in(
+            "orders-too",
+            &schema,
+            &who,
+            &["--permission", "READ_ONLY", "--for", "1h"],
+        )
         .unwrap();
     assert_ne!(first.user, second.user);
     assert!(world.psql(&first, "SELECT 1").ok && world.psql(&second, "SELECT 1").ok);
@@ -325,10 +282,85 @@ async fn two_connectors_on_one_server_give_one_person_two_logins() {
     assert!(world.psql(&second, "SELECT 1").ok);
 }
 
+/// Orders with one thing wrong each, and what the answer must name.
+fn beyond_understanding(sample: &Value) -> Vec<(Value, &'static str)> {
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut task = sample["tasks"][0].clone();
+        task["id"] = json!(Uuid::now_v7());
+        task["grant"]["id"] = json!(Uuid::now_v7());
+        task["grant"]["principal"]["email"] = json!("stranger@example.com");
+        change(&mut task);
+        task
+    };
+    let long_ago = "2020-01-01T00:00:00Z";
+    vec![
+        (
+            changed(&|task| task["kind"] = json!("polish-silver")),
+            "polish-silver",
+        ),
+        (
+            changed(&|task| task["grant"]["permission"] = json!("OMNIPOTENT")),
+            "OMNIPOTENT",
+        ),
+        (
+            changed(&|task| task["grant"]["resource"]["type"] = json!("mainframe-dataset")),
+            "mainframe-dataset",
+        ),
+        (
+            changed(&|task| task["grant"]["principal"] = json!({"group": "admins"})),
+            "grant.principal.email",
+        ),
+        (
+            changed(&|task| drop(task["grant"].as_object_mut().unwrap().remove("expiry"))),
+            "grant.expiry",
+        ),
+        (
+            changed(&|task| task["grant"]["expiry"] = json!(long_ago)),
+            long_ago,
+        ),
+        (
+            changed(&|task| task["grant"]["expiry"] = json!("2126-01-01T00:00:00Z")),
+            "guardrails.longest_grant_s",
+        ),
+        (
+            changed(&|task| task["issued_at"] = json!(long_ago)),
+            long_ago,
+        ),
+        (
+            changed(&|task| drop(task.as_object_mut().unwrap().remove("recipient"))),
+            "recipient",
+        ),
+        (
+            changed(&|task| task["recipient"] = json!("ssh-rsa AAAA")),
+            "recipient",
+        ),
+        (
+            changed(&|task| task["grant"]["resource"]["path"] = json!(["app", "a\u{0}b"])),
+            "grant.resource.path",
+        ),
+        (
+            changed(&|task| {
+                let unknown = json!("019a0000-0000-7000-8000-000000000000");
+                task["integration"] = unknown.clone();
+                task["grant"]["integration"] = unknown;
+            }),
+            "019a0000-0000-7000-8000-000000000000",
+        ),
+    ]
+}
+
 /// Finds the answer that handed out the first order of a kind.
 fn order_of(calls: &[Call], kind: &str) -> Option<Value> {
     let answers = calls.iter().filter(|call| call.line.contains("/lease "));
-    let mut found = answers.filter_map(|call| body(&call.answered));
+    let mut found = answers
+        .filter_map(|call| body(&call.answered))
+        .flat_map(|answer| {
+            let tasks = answer["tasks"].as_array().cloned().unwrap_or_default();
+            let header = answer["header"].clone();
+            tasks
+                .into_iter()
+                .map(move |task| json!({"header": header, "tasks": [task]}))
+        });
     found.find(|answer| answer["tasks"][0]["kind"] == kind)
 }
 

@@ -1,13 +1,38 @@
 //! Passwords and tokens are searched for everywhere they must not be. A canary planted in each place proves that the search sees it.
 
-use crate::support::cluster::{Cluster, fresh, on_every_server};
+use crate::support::cluster::{fresh, on_every_server};
 use crate::support::front::Front;
-use crate::support::world::World;
+use crate::support::world::{World, http_client};
 use serde_json::json;
 use std::fs;
 
 /// Files in which a secret is at home.
 const HOMES: [&str; 3] = ["secret.json", "connector.token", "admin.token"];
+
+/// A grant nobody knows, whose end the control plane notes in its log.
+const STRANGER: &str = "019a0000-0000-7000-8000-00000000cafe";
+
+/// Makes the control plane write a line of its log.
+async fn complain_about(world: &World, front: &Front) {
+    let calls = front.calls();
+    let lease = calls
+        .iter()
+        .find(|call| call.line.contains("/lease "))
+        .unwrap();
+    let asked = String::from_utf8_lossy(&lease.asked).into_owned();
+    let asked: serde_json::Value =
+        serde_json::from_str(asked.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let end = json!({
+        "grant": STRANGER, "integration": STRANGER, "ended_at": "2026-01-01T00:00:00Z", "reason": "expired",
+        "sessions_before": 0, "sessions_after": 0, "clean": true,
+    });
+    let token = fs::read_to_string(world.path("connector.token")).unwrap();
+    let sent = http_client()
+        .post(format!("{}/v1/connectors/test-connector/ends", front.url()))
+        .bearer_auth(token.trim())
+        .json(&json!({"session": asked["session"], "ends": [end]}));
+    assert!(sent.send().await.unwrap().status().is_success());
+}
 
 /// Everything that was written down anywhere, by the name of the place.
 fn places(world: &World, front: &Front) -> Vec<(String, Vec<u8>)> {
@@ -26,7 +51,7 @@ fn places(world: &World, front: &Front) -> Vec<(String, Vec<u8>)> {
         })
         .collect();
     places.push(("server log".to_owned(), world.cluster.log().into_bytes()));
-    let statements = world.sql("SELECT query FROM public.pg_stat_statements");
+    let statements = world.sql("SELECT query FROM stats.pg_stat_statements");
     places.push(("pg_stat_statements".to_owned(), statements.into_bytes()));
     let mut bodies = Vec::new();
     for call in front.calls() {
@@ -62,7 +87,7 @@ on_every_server! {
         let canary = fresh("canary_of_the_mine");
         let database_password = fresh("Pw-of-the-connector-in-the-mine");
         let mut world = World::prepare(cluster, &[("APONO_LOG", "debug")], &[]).await;
-        world.sql("CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA public");
+        world.sql("CREATE SCHEMA stats; CREATE EXTENSION pg_stat_statements SCHEMA stats");
         set_password(&world, &database_password);
         let front = Front::to(world.plane_address());
         world.environment.push(("APONO_URL".to_owned(), front.url()));
@@ -80,11 +105,12 @@ on_every_server! {
         let reset: serde_json::Value = serde_json::from_str(&reset).unwrap();
         let reset = reset["password"].as_str().unwrap().to_owned();
         assert_ne!(reset, ann.password);
-        assert!(world.cluster.psql(&ann.user, &reset, &world.road.database, "SELECT 1").ok);
+        assert!(world.cluster.psql(&ann.user, &reset, &ann.database, "SELECT 1").ok);
         secrets.extend([ann.password.clone(), bob.password.clone(), short.password.clone(), reset]);
         // A log line about a name of ours, and one of the control plane's about an answer nobody asked for.
         world.add_changed_integration("test-connector", &canary, &[("port", "1")]);
         world.until("the connector logs it", |world| holds(&fs::read(world.path("connector.err")).unwrap(), &canary));
+        complain_about(&world, &front).await;
         world.until("the short one is over", |world| world.seen(&short.grant)["ended_at"].is_string());
         world.command(&["revoke", &bob.grant, "--wait", "20s"]).unwrap();
 
@@ -101,7 +127,8 @@ on_every_server! {
         assert!(any(&ledger), "the canary is not in the ledger");
         assert!(any(&|name| name.starts_with("plane.sqlite")), "the canary is not in the store");
         let searched: Vec<&str> = places.iter().map(|(name, _)| name.as_str()).collect();
-        assert!(searched.contains(&"plane.log"), "{searched:?}");
+        let (_, plane_log) = places.iter().find(|(name, _)| name == "plane.log").unwrap();
+        assert!(holds(plane_log, STRANGER), "the control plane's log is not searched");
         for (name, bytes) in &places {
             for (at, secret) in secrets.iter().enumerate() {
                 assert!(secret.len() >= 24, "secret {at} is too short to search for");

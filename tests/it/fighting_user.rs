@@ -1,7 +1,7 @@
 //! A person who does all she can to keep her access loses it within seconds of its end.
 
 use crate::support::cluster::{Cluster, Version, fresh, on_every_server};
-use crate::support::world::World;
+use crate::support::world::{World, now};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ on_every_server! {
             scope.spawn(|| while !stop.load(Ordering::Relaxed) {
                 drop(world.psql(&eve, "SELECT pg_sleep(300)"));
             });
-            while jiff::Timestamp::now() < expiry {
+            while now() < expiry {
                 std::thread::sleep(Duration::from_millis(20));
             }
             let over = Instant::now();
@@ -67,7 +67,7 @@ async fn what_ran_out_while_the_connector_was_dead_ends_first_when_it_is_back() 
         .unwrap();
     world.kill_connector();
     world.kill_plane();
-    while jiff::Timestamp::now() < expiry {
+    while now() < expiry {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(

@@ -101,6 +101,19 @@ async fn a_start_that_fails_for_good_leaves_nothing_and_is_reported() {
 }
 
 #[tokio::test]
+async fn a_start_that_stands_but_cannot_be_verified_is_ended_again() {
+    let rig = Rig::start();
+    rig.system
+        .fail_next(Trouble::Verify, ErrorClass::NeedsOperator);
+    let grant = rig.grant();
+    let task = rig.order_start(&grant);
+    assert_eq!(reason(&rig.outcome(task).await), "planned");
+    assert!(!rig.system.has_access(grant.id));
+    let (_, why) = rig.system.grant(grant.id).unwrap().ended.unwrap();
+    assert_eq!(why, EndReason::StartFailed);
+}
+
+#[tokio::test]
 async fn orders_the_rules_forbid_touch_nothing() {
     let rig = Rig::start();
     let check = async |grant: apono_connector::domain::Grant, expect: &str| {

@@ -11,6 +11,8 @@ mod canaries;
 #[cfg(test)]
 mod config_errors;
 #[cfg(test)]
+mod control_channel;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod expiry_offline;

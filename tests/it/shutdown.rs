@@ -101,9 +101,10 @@ async fn an_end_under_way_is_finished_by_the_next_process() {
         .grant(&format!("{}@example.com", fresh("ann")), "READ_ONLY", "1h")
         .unwrap();
     let slow = slow_server(&world, "grant");
+    // Says that the end is not done yet.
     world
         .command(&["revoke", &login.grant, "--wait", "0s"])
-        .unwrap();
+        .unwrap_err();
     world.until("the end waits", |world| is_waiting(world, "UPDATE apono"));
     let connector = world.connector.take().unwrap();
     let begun = Instant::now();

@@ -102,11 +102,11 @@ impl Front {
     }
 
     /// Answers one call, by the end of its path, in the control plane's place.
-    pub(crate) fn answer_once(&self, call: &'static str, body: &str) {
+    pub(crate) fn answer_once(&self, call: &'static str, status: u16, body: &str) {
         let mut state = self.state.lock().unwrap();
         state
             .once
-            .push_back((call, answer(200, "", body.as_bytes())));
+            .push_back((call, answer(status, "", body.as_bytes())));
         for client in state.clients.drain(..) {
             client.shutdown(Shutdown::Both).unwrap_or_default();
         }

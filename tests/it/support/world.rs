@@ -2,6 +2,7 @@
 
 use super::cluster::{Cluster, Psql};
 use super::road::{Road, set_up_admin_road};
+use apono_connector::clock::{Clock, SystemClock};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,6 +17,16 @@ const CONNECTOR: &str = env!("CARGO_BIN_EXE_apono-connector");
 const CONTROL_PLANE: &str = env!("CARGO_BIN_EXE_apono-control-plane");
 /// Longest time a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Returns a client that keeps to no proxy.
+pub(crate) fn http_client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// Returns the time of the machine.
+pub(crate) fn now() -> jiff::Timestamp {
+    SystemClock.now()
+}
 
 /// A process that is gone when the test is.
 pub(crate) struct Process(Child);
@@ -368,17 +379,21 @@ impl World {
         permission: &str,
         lasts: &str,
     ) -> Result<Login, String> {
-        self.grant_in("orders", resource, who, permission, &["--for", lasts])
+        self.grant_in(
+            "orders",
+            resource,
+            who,
+            &["--permission", permission, "--for", lasts],
+        )
     }
 
-    /// Asks for access in any integration, until any moment.
+    /// Asks for access in any integration; `how` says how much and how long, as on the command line.
     pub(crate) fn grant_in(
         &self,
         integration: &str,
         resource: &[&str],
         who: &str,
-        permission: &str,
-        end: &[&str],
+        how: &[&str],
     ) -> Result<Login, String> {
         let (kind, path) = resource.split_first().unwrap();
         let mut args = vec![
@@ -390,18 +405,10 @@ impl World {
             "--type",
             kind,
         ];
-        for name in path {
-            args.extend(["--path", *name]);
-        }
-        args.extend(end);
-        args.extend([
-            "--permission",
-            permission,
-            "--wait",
-            "30s",
-            "--format",
-            "json",
-        ]);
+        let path: Vec<String> = path.iter().map(|name| format!("--path={name}")).collect();
+        args.extend(path.iter().map(String::as_str));
+        args.extend(how);
+        args.extend(["--wait", "30s", "--format", "json"]);
         let printed = self.command(&args)?;
         let value: Value = serde_json::from_str(&printed).map_err(|_| printed.clone())?;
         let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
@@ -441,7 +448,7 @@ impl World {
     pub(crate) async fn order_over_http(&self, request: &Value) -> (u16, String) {
         let token = fs::read_to_string(self.path("admin.token")).unwrap();
         let url = format!("http://{}/admin/v1/grants", self.address);
-        let sent = reqwest::Client::new().post(url).bearer_auth(token.trim());
+        let sent = http_client().post(url).bearer_auth(token.trim());
         let answer = sent.json(request).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
@@ -492,7 +499,7 @@ impl World {
         let lines = log
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let listening = lines.filter(|line| line["message"] == "listening").last();
+        let listening = lines.rev().find(|line| line["message"] == "listening");
         let address = listening.unwrap()["address"].as_str().unwrap().to_owned();
         let mut stream = TcpStream::connect(&address).unwrap();
         write!(
