@@ -2,13 +2,17 @@
 
 use super::Executor;
 use crate::control::{ControlError, TaskReport};
-use crate::domain::{EndReport, ErrorClass, SessionId};
+use crate::domain::{EndReport, ErrorClass, SessionId, TaskId};
 use crate::ledger::{Event, OutboxEntry};
 use crate::retry::{Backoff, Jitter};
 use futures_util::StreamExt;
+use std::collections::VecDeque;
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// Deliveries remembered after their result was accepted: 1,024, far more than are on their way at once.
+const ACCEPTED_KEPT: usize = 1024;
 /// Reports on their way at once.
 const AT_ONCE: usize = 8;
 /// Most reports looked at in one round.
@@ -107,17 +111,16 @@ impl Executor {
                 attempt,
                 outcome,
             } => {
-                self.parts
-                    .control
-                    .report(
-                        session,
-                        &TaskReport {
-                            task,
-                            attempt,
-                            outcome,
-                        },
-                    )
-                    .await
+                let report = TaskReport {
+                    task,
+                    attempt,
+                    outcome,
+                };
+                let sent = self.parts.control.report(session, &report).await;
+                if sent.is_ok() {
+                    self.note_accepted(task, attempt);
+                }
+                sent
             }
             OutboxEntry::End(end) => self.send_end(session, end).await,
         };
@@ -135,6 +138,26 @@ impl Executor {
             }
             other => other,
         }
+    }
+
+    /// Remembers a delivery that is over: the same one may still be on its way once more.
+    fn note_accepted(&self, task: TaskId, attempt: u32) {
+        self.accepted(|accepted| {
+            accepted.push_back((task, attempt));
+            if accepted.len() > ACCEPTED_KEPT {
+                accepted.pop_front();
+            }
+        });
+    }
+
+    pub(super) fn accepted<R>(&self, change: impl FnOnce(&mut VecDeque<(TaskId, u32)>) -> R) -> R {
+        change(
+            &mut self
+                .shared
+                .accepted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Asks whether the control plane knows a session; one it does not know is given up.

@@ -43,6 +43,12 @@ impl Executor {
         if self.running(|running| running.contains_key(&task)) {
             return;
         }
+        let delivery = (task, held.lease.task.attempt);
+        if self.accepted(|accepted| accepted.contains(&delivery)) {
+            // Carried out again, a start would replace the password the requester has.
+            tracing::debug!(task.id = %task, "an order came again after its result was accepted");
+            return;
+        }
         let integration = held.lease.task.integration;
         let is_end = matches!(held.lease.task.order, Order::Revoke { .. });
         // An end takes its place when its driver acts, so that waiting for a dead target blocks nobody.

@@ -80,12 +80,14 @@ async fn an_operator_lists_freezes_and_revokes_without_a_daemon_or_a_control_pla
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_daemon_on_the_same_state_folder_is_refused() {
     let mut world = World::start(Cluster::shared(Version::Pg15)).await;
+    let pid = world.connector.as_ref().unwrap().pid();
     let (ok, said) = world.connector_says(&["run"]);
     assert!(
         !ok && said.contains("state") && said.contains("hint: "),
         "{said}"
     );
     assert!(!world.connector.as_mut().unwrap().ended(Duration::ZERO));
+    assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
     let (ok, said) = world.connector_says(&["grants"]);
     assert!(ok, "the socket of the first still answers: {said}");
 }

@@ -100,12 +100,12 @@ async fn an_end_under_way_is_finished_by_the_next_process() {
     let login = world
         .grant(&format!("{}@example.com", fresh("ann")), "READ_ONLY", "1h")
         .unwrap();
-    let slow = slow_server(&world, "grant");
+    let slow = slow_server(&world, "login");
     // Says that the end is not done yet.
     world
         .command(&["revoke", &login.grant, "--wait", "0s"])
         .unwrap_err();
-    world.until("the end waits", |world| is_waiting(world, "UPDATE apono"));
+    world.until("the end waits", |world| is_waiting(world, "FOR UPDATE"));
     let connector = world.connector.take().unwrap();
     let begun = Instant::now();
     assert!(connector.terminate(SOFT), "{}", world.logs());

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 pub(crate) enum Manner {
     /// It reaches the control plane.
     Pass,
-    /// Orders are handed out twice: each answer with orders is given to the next asking for work, too.
+    /// Orders are handed out twice: once one of them is carried out, the same answer is given again.
     Twice,
     /// It is answered with these bytes, and the connection ends.
     Answer(Vec<u8>),
@@ -38,6 +38,8 @@ struct State {
     clients: Vec<TcpStream>,
     /// Answers given in the control plane's place, once each: the end of the call's path, and the bytes.
     once: VecDeque<(&'static str, Vec<u8>)>,
+    /// Answers with orders none of which is carried out yet.
+    given: Vec<Vec<u8>>,
     /// Answers with orders that are still to be given again.
     again: VecDeque<Vec<u8>>,
 }
@@ -67,6 +69,7 @@ impl Front {
                 calls: Vec::new(),
                 clients: Vec::new(),
                 once: VecDeque::new(),
+                given: Vec::new(),
                 again: VecDeque::new(),
             })),
         };
@@ -112,6 +115,12 @@ impl Front {
         }
     }
 
+    /// Tells whether nothing is left to be handed out again.
+    pub(crate) fn has_repeated(&self) -> bool {
+        let state = self.state.lock().unwrap();
+        state.given.is_empty() && state.again.is_empty()
+    }
+
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.state.lock().unwrap().calls.clone()
     }
@@ -146,16 +155,33 @@ impl Front {
             let has_orders = asked.line.contains("/lease ")
                 && String::from_utf8_lossy(&answered.plain).contains("\"attempt\"");
             self.remember(&asked, answered.plain);
-            if has_orders && matches!(manner, Manner::Twice) {
-                self.state
-                    .lock()
-                    .unwrap()
-                    .again
-                    .push_back(answered.raw.clone());
-            }
             client.write_all(&answered.raw)?;
+            if matches!(manner, Manner::Twice) {
+                self.repeat(&asked.line, has_orders.then_some(answered.raw));
+            }
         }
         Ok(())
+    }
+
+    /// Keeps an answer with orders until a result of one of them goes by; then it is given to the next asking for work.
+    fn repeat(&self, line: &str, orders: Option<Vec<u8>>) {
+        let mut state = self.state.lock().unwrap();
+        state.given.extend(orders);
+        let Some(task) = line
+            .split("/tasks/")
+            .nth(1)
+            .and_then(|rest| rest.strip_suffix("/result HTTP/1.1"))
+        else {
+            return;
+        };
+        let about = |raw: &Vec<u8>| String::from_utf8_lossy(raw).contains(task);
+        if let Some(at) = state.given.iter().position(about) {
+            let raw = state.given.remove(at);
+            state.again.push_back(raw);
+            for client in state.clients.drain(..) {
+                client.shutdown(Shutdown::Both).unwrap_or_default();
+            }
+        }
     }
 
     fn take(&self, line: &str) -> (Manner, Option<Vec<u8>>, String) {
