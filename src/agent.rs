@@ -58,6 +58,9 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let door = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("`listen`: `{}` cannot be listened on", config.listen))?;
+    // Port 0 means any free one, so the address in use is worth a line.
+    let address = door.local_addr().context("the listener has no address")?;
+    tracing::info!(%address, "listening");
     let shown = Shown { metrics, health };
     life.spawn("listener", listener::serve(door, shown, life.soft()));
     let folder = config.state_dir.clone();
