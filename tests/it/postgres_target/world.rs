@@ -240,14 +240,12 @@ impl World {
 }
 
 pub(super) fn integration(cluster: &Cluster, database: &str, admin: &str) -> Integration {
-    let ca = std::env::temp_dir().join(format!("apono-test-ca-{}.pem", cluster.port));
-    std::fs::write(&ca, &*cluster.certificates.ca).unwrap();
     let settings = [
         ("hostname", "localhost".to_owned()),
         ("port", cluster.port.to_string()),
         ("dbname", database.to_owned()),
         ("sslmode", "verify-full".to_owned()),
-        ("ssl_root_ca", ca.display().to_string()),
+        ("ssl_root_ca", cluster.ca_file().display().to_string()),
         ("admin_role", admin.to_owned()),
         ("clean_up_delay_s", "1".to_owned()),
     ];

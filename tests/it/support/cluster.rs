@@ -108,6 +108,9 @@ impl Cluster {
         keeper.order("init", &folder);
         write_private(&folder.join("server.crt"), &certificates.server);
         write_private(&folder.join("server.key"), &certificates.key);
+        let ca = folder.join("ca.crt");
+        write_private(&ca, &certificates.ca);
+        fs::set_permissions(&ca, fs::Permissions::from_mode(0o644)).unwrap();
         write_private(&folder.join("data/pg_hba.conf"), ACCESS);
         // Another process may take the free port before the server does.
         for _ in 0..5 {
@@ -181,11 +184,7 @@ impl Cluster {
 
     /// Returns `psql` as a person would start it, over TLS.
     pub(crate) fn psql_command(&self, user: &str, password: &str, database: &str) -> Command {
-        let ca = self.folder.join("ca.crt");
-        if !ca.exists() {
-            write_private(&ca, &self.certificates.ca);
-            fs::set_permissions(&ca, fs::Permissions::from_mode(0o644)).unwrap();
-        }
+        let ca = self.ca_file();
         let mut command = Command::new(place("APONO_TEST_PSQL"));
         command
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
@@ -198,6 +197,11 @@ impl Cluster {
             .env("PGSSLROOTCERT", &ca)
             .env("PGCONNECT_TIMEOUT", "10");
         command
+    }
+
+    /// Returns a file with the certificate authority, which goes with the server.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.folder.join("ca.crt")
     }
 
     /// Returns all the server has logged so far, every statement included.
