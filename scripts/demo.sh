@@ -118,7 +118,9 @@ as alice app "INSERT INTO sales.orders VALUES (101, 'by alice')"
 equal "the row she wrote is there" 'by alice' "$(ask app 'SELECT customer FROM sales.orders WHERE id = 101')"
 equal "the catalogs hold two memberships" 2 "$(memberships alice_apono)"
 writer="$(ask app "SELECT r.rolname $members_of_ours AND u.rolname = 'alice_apono' AND has_table_privilege(r.oid, 'sales.orders', 'INSERT')")"
-# SET ROLE is possible up to PostgreSQL 15 and refused from 16 on; the session stays open either way.
+# Up to PostgreSQL 15 a member may act as the shared role itself; from 16 on the server refuses it.
+role_changed=''
+[ "$(ask postgres 'SHOW server_version_num')" -ge 160000 ] || role_changed=' and a changed role'
 mkfifo "$stage/keyboard"
 (
     set -a
@@ -128,10 +130,10 @@ mkfifo "$stage/keyboard"
 ) &
 running[open-session]=$!
 exec 4>"$stage/keyboard"
-printf 'BEGIN;\nDECLARE rows CURSOR WITHOUT HOLD FOR SELECT * FROM sales.orders;\nFETCH 1 FROM rows;\nSAVEPOINT s;\nSET ROLE "%s";\nROLLBACK TO s;\nSET ROLE "%s";\n' "$writer" "$writer" >&4
-left_open() { answers "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'left-open' AND state LIKE 'idle in transaction%'" 1; }
+printf 'SET ROLE "%s";\nBEGIN;\nDECLARE rows CURSOR FOR SELECT * FROM sales.orders;\nFETCH 1 FROM rows;\n' "$writer" >&4
+left_open() { answers "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'left-open' AND state = 'idle in transaction'" 1; }
 until_true 5 "her session is open" left_open
-ok "a session of hers sits in a transaction, with an open cursor and a changed role"
+ok "a session of hers sits in a transaction, with an open cursor$role_changed"
 
 step "The READ_WRITE grant is revoked; reading stays"
 plane revoke "$second_grant" --wait 10s | show
@@ -145,7 +147,7 @@ equal "one membership is left" 1 "$(memberships alice_apono)"
 
 step "The READ_ONLY grant is extended"
 before="$(expiry_of alice_apono)"
-plane extend "$first_grant" --for 25s --wait 10s | show
+plane extend "$first_grant" --for 20s --wait 10s | show
 expiry="$(expiry_of alice_apono)"
 check "the login's expiry on the server moved from $(time_of "$before") to $(time_of "$expiry")" holds "$expiry > $before + 1"
 

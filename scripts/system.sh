@@ -6,9 +6,11 @@
 # system_needs PROFILE: installs what is missing and builds; `debug` or `release`.
 system_needs() {
     need_rust
-    server_bin="$(scripts/postgres.sh debian-only | sed -n 's/^APONO_PG_BIN=//p')"
+    # Another server than the distribution's: name the folder of its programs.
+    server_bin="${APONO_PG_BIN:-$(scripts/postgres.sh debian-only | sed -n 's/^APONO_PG_BIN=//p')}"
     need openssl openssl
     psql="$server_bin/psql"
+    [ -x "$psql" ] || psql=psql
     local profile=()
     [ "$1" = debug ] || profile=("--$1")
     build "connector and control plane" cargo build --locked --features reference-plane "${profile[@]}"

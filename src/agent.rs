@@ -58,6 +58,9 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let door = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("`listen`: `{}` cannot be listened on", config.listen))?;
+    // Port 0 means any free one, so the address in use is worth a line.
+    let address = door.local_addr().context("the listener has no address")?;
+    tracing::info!(%address, "listening");
     let shown = Shown { metrics, health };
     life.spawn("listener", listener::serve(door, shown, life.soft()));
     let folder = config.state_dir.clone();
@@ -224,6 +227,17 @@ fn options(config: &Config, instance: InstanceId) -> Options {
             ..Guardrails::default()
         },
     }
+}
+
+/// Checks what of the configuration only the log itself can check.
+///
+/// # Errors
+/// When the filter cannot be understood.
+pub fn check_log(config: &Config) -> anyhow::Result<()> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    logging::subscriber(Format::Json, &config.log.filter, clock, std::io::sink)
+        .map(drop)
+        .context("`APONO_LOG` or `log.filter`")
 }
 
 fn start_log(config: &Config, clock: &SharedClock) -> anyhow::Result<()> {

@@ -74,6 +74,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: &Environ
 fn carry_out(command: &Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::CheckConfig => {
+            agent::check_log(&config)?;
             say("the configuration is good");
             Ok(ExitCode::SUCCESS)
         }

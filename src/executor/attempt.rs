@@ -116,8 +116,11 @@ impl Executor {
     async fn step(&self, work: &Work<'_>, step: &Step) -> Result<Applied, TargetError> {
         let grant = work.start.grant.id;
         let name = point_of(&step.change);
-        let note = step.note.clone();
-        self.journal(vec![Event::StepBegan { grant, note }]).await;
+        // Noted, not awaited: the intent is on disk already, and a database keeps record and effect together by itself.
+        self.parts.ledger.note(vec![Event::StepBegan {
+            grant,
+            note: step.note.clone(),
+        }]);
         cut::point(format_args!("{name}.before"));
         let outcome = work.target.apply(work.permit, work.start, step).await;
         cut::point(format_args!("{name}.after"));

@@ -2,13 +2,17 @@
 
 use super::Executor;
 use crate::control::{ControlError, TaskReport};
-use crate::domain::{EndReport, ErrorClass, SessionId};
+use crate::domain::{EndReport, ErrorClass, SessionId, TaskId};
 use crate::ledger::{Event, OutboxEntry};
 use crate::retry::{Backoff, Jitter};
 use futures_util::StreamExt;
+use std::collections::VecDeque;
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// Deliveries remembered after their result was accepted: 1,024, far more than are on their way at once.
+const ACCEPTED_KEPT: usize = 1024;
 /// Reports on their way at once.
 const AT_ONCE: usize = 8;
 /// Most reports looked at in one round.
@@ -107,21 +111,24 @@ impl Executor {
                 attempt,
                 outcome,
             } => {
-                self.parts
-                    .control
-                    .report(
-                        session,
-                        &TaskReport {
-                            task,
-                            attempt,
-                            outcome,
-                        },
-                    )
-                    .await
+                let report = TaskReport {
+                    task,
+                    attempt,
+                    outcome,
+                };
+                let sent = self.parts.control.report(session, &report).await;
+                if sent.is_ok() {
+                    self.note_accepted(task, attempt);
+                }
+                sent
             }
             OutboxEntry::End(end) => self.send_end(session, end).await,
         };
         match sent {
+            // The control plane lost its sessions: the report goes out again in a new one.
+            Err(error) if error.class() == ErrorClass::NotFound && !self.is_open(session).await => {
+                Err(error)
+            }
             Err(error) if refused_for_good(error.class()) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -130,6 +137,50 @@ impl Executor {
                 Ok(())
             }
             other => other,
+        }
+    }
+
+    /// Remembers a delivery that is over: the same one may still be on its way once more.
+    fn note_accepted(&self, task: TaskId, attempt: u32) {
+        self.accepted(|accepted| {
+            accepted.push_back((task, attempt));
+            if accepted.len() > ACCEPTED_KEPT {
+                accepted.pop_front();
+            }
+        });
+    }
+
+    pub(super) fn accepted<R>(&self, change: impl FnOnce(&mut VecDeque<(TaskId, u32)>) -> R) -> R {
+        change(
+            &mut self
+                .shared
+                .accepted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// Asks whether the control plane knows a session; one it does not know is given up.
+    async fn is_open(&self, session: SessionId) -> bool {
+        match self
+            .parts
+            .control
+            .heartbeat(session, &self.heartbeat())
+            .await
+        {
+            Ok(header) => {
+                self.note_header(&header);
+                true
+            }
+            Err(error) => {
+                if error.class() == ErrorClass::NotFound {
+                    self.shared.session.send_if_modified(|known| {
+                        let is_it = known.as_ref().is_some_and(|known| known.id == session);
+                        known.take_if(|_| is_it).is_some()
+                    });
+                }
+                false
+            }
         }
     }
 

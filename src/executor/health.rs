@@ -45,7 +45,7 @@ impl Executor {
         }
     }
 
-    fn heartbeat(&self) -> Heartbeat {
+    pub(super) fn heartbeat(&self) -> Heartbeat {
         let (frozen, outbox) = self
             .parts
             .ledger

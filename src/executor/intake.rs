@@ -53,7 +53,13 @@ impl Executor {
             grants_revision: channel.grants_revision,
             integrations_revision: channel.integrations_revision,
         };
-        let Leased { header, tasks } = self.parts.control.lease(session.id, &ask).await?;
+        let mut sessions = self.shared.session.subscribe();
+        let lost = sessions.wait_for(|now| now.as_ref().is_none_or(|now| now.id != session.id));
+        let Leased { header, tasks } = tokio::select! {
+            leased = self.parts.control.lease(session.id, &ask) => leased?,
+            // What was handed out meanwhile is handed out again in the next session.
+            _ = lost => return Ok(()),
+        };
         self.note_header(&header);
         if header.grants_revision != channel.grants_revision
             || header.integrations_revision != channel.integrations_revision

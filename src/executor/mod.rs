@@ -38,7 +38,7 @@ use crate::telemetry::Health;
 use crate::telemetry::metrics::Metrics;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -114,6 +114,10 @@ struct Shared {
     /// The control plane's list of open grants; kept in memory, because a target has its own record.
     listed: Mutex<HashMap<GrantId, Grant>>,
     health: Mutex<BTreeMap<IntegrationId, IntegrationHealth>>,
+    /// Deliveries whose result was accepted lately, oldest first.
+    accepted: Mutex<VecDeque<(TaskId, u32)>>,
+    /// Integrations whose own record could not be read at the last look.
+    unread: Mutex<BTreeSet<IntegrationId>>,
     outbox_changed: Notify,
     timer_changed: Notify,
     sweep_now: Notify,
@@ -163,6 +167,8 @@ impl Executor {
                 channel: Mutex::default(),
                 listed: Mutex::default(),
                 health: Mutex::default(),
+                accepted: Mutex::default(),
+                unread: Mutex::default(),
                 outbox_changed: Notify::new(),
                 timer_changed: Notify::new(),
                 sweep_now: Notify::new(),

@@ -1,13 +1,14 @@
 //! Owns the comparison of the ledger with the record inside each target, clean-up and mending. Never starts access.
 
 use super::Executor;
-use super::task::log_failure;
+use super::task::{log_failure, with_hint};
 use crate::control::IntegrationStatus;
-use crate::domain::{EndReason, ErrorClass, GrantId, Integration};
+use crate::domain::{EndReason, ErrorClass, GrantId, Integration, IntegrationId};
 use crate::ledger::{Event, GrantPhase, GrantRecord, OutboxEntry};
 use crate::policy::{EndWarrant, WarrantSource};
 use crate::targets::{CleanedUp, RecordedGrant, Target, TargetError};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -102,7 +103,8 @@ impl Executor {
         let target = match self.target(integration) {
             Ok(target) => target,
             Err(error) => {
-                self.set_health(integration.id, IntegrationStatus::Error, error.to_string());
+                let message = with_hint(error.failure());
+                self.set_health(integration.id, IntegrationStatus::Error, message);
                 return;
             }
         };
@@ -129,7 +131,7 @@ impl Executor {
                 return false;
             }
         };
-        self.shared.slots.note(integration.id, true);
+        self.note_read(integration).await;
         let mut absent: BTreeSet<GrantId> = live;
         let mut never_begun = starting;
         for entry in &recorded {
@@ -269,8 +271,32 @@ impl Executor {
         self.shared
             .slots
             .note(integration.id, error.class() != ErrorClass::Transient);
-        self.set_health(integration.id, IntegrationStatus::Error, error.to_string());
-        log_failure("the record inside a target could not be read", error);
+        let message = with_hint(error.failure());
+        self.set_health(integration.id, IntegrationStatus::Error, message);
+        // Said once: the status says it for as long as it lasts.
+        if self.unread(|unread| unread.insert(integration.id)) {
+            log_failure("the record inside a target could not be read", error);
+        }
+    }
+
+    /// An integration that can be read again is looked at as a whole, so that its status is right again.
+    async fn note_read(&self, integration: &Integration) {
+        self.shared.slots.note(integration.id, true);
+        if self.unread(|unread| unread.remove(&integration.id)) {
+            tracing::info!(integration.id = %integration.id, "`{}` can be read again", integration.name);
+            // The check notes the status itself.
+            let _outcome = self.check(integration.id).await;
+        }
+    }
+
+    fn unread<R>(&self, change: impl FnOnce(&mut BTreeSet<IntegrationId>) -> R) -> R {
+        change(
+            &mut self
+                .shared
+                .unread
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     fn known(&self, integration: &Integration) -> (BTreeSet<GrantId>, BTreeSet<GrantId>) {

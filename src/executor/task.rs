@@ -43,6 +43,12 @@ impl Executor {
         if self.running(|running| running.contains_key(&task)) {
             return;
         }
+        let delivery = (task, held.lease.task.attempt);
+        if self.accepted(|accepted| accepted.contains(&delivery)) {
+            // Carried out again, a start would replace the password the requester has.
+            tracing::debug!(task.id = %task, "an order came again after its result was accepted");
+            return;
+        }
         let integration = held.lease.task.integration;
         let is_end = matches!(held.lease.task.order, Order::Revoke { .. });
         // An end takes its place when its driver acts, so that waiting for a dead target blocks nobody.
@@ -166,7 +172,7 @@ impl Executor {
         }
     }
 
-    async fn check(&self, id: IntegrationId) -> TaskOutcome {
+    pub(super) async fn check(&self, id: IntegrationId) -> TaskOutcome {
         let outcome = match self.reach(id) {
             Ok(target) => target.check().await.map_err(|error| {
                 log_failure("an integration could not be checked", &error);
@@ -417,7 +423,7 @@ pub(super) fn log_failure(what: &str, error: &crate::targets::TargetError) {
     );
 }
 
-fn with_hint(failure: &Failure) -> String {
+pub(super) fn with_hint(failure: &Failure) -> String {
     match &failure.hint {
         Some(hint) => format!("{}\nhint: {hint}", failure.message),
         None => failure.message.clone(),

@@ -5,15 +5,25 @@
 mod support;
 
 #[cfg(test)]
+mod bad_orders;
+#[cfg(test)]
+mod canaries;
+#[cfg(test)]
 mod config_errors;
 #[cfg(test)]
 mod control_channel;
 #[cfg(test)]
+mod daemon;
+#[cfg(test)]
 mod expiry_offline;
+#[cfg(test)]
+mod fighting_user;
 #[cfg(test)]
 mod grant_lifecycle;
 #[cfg(test)]
 mod ledger_open;
+#[cfg(test)]
+mod misbehaving_plane;
 #[cfg(test)]
 mod offline_ends;
 #[cfg(test)]
@@ -26,6 +36,8 @@ mod postgres_inventory;
 mod postgres_target;
 #[cfg(test)]
 mod reference_plane;
+#[cfg(test)]
+mod shutdown;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]

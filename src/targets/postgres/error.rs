@@ -14,7 +14,7 @@ pub(super) enum Trouble {
     Replica { host: String },
     #[error("the answer to `{doing}` has an unexpected shape")]
     Answer { doing: &'static str },
-    #[error("the database credential could not be read")]
+    #[error("the database credential could not be read: {0}")]
     Credential(#[source] Box<dyn Error + Send + Sync>),
     #[error("`ssl_root_ca` `{path}` cannot be read")]
     RootCa {

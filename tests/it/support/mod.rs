@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod certificate;
 pub(crate) mod cluster;
 pub(crate) mod fake_server;
+pub(crate) mod front;
 pub(crate) mod logs;
 pub(crate) mod offline;
 pub(crate) mod relay;

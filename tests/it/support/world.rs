@@ -2,9 +2,12 @@
 
 use super::cluster::{Cluster, Psql};
 use super::road::{Road, set_up_admin_road};
+use apono_connector::clock::{Clock, SystemClock};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,6 +17,16 @@ const CONNECTOR: &str = env!("CARGO_BIN_EXE_apono-connector");
 const CONTROL_PLANE: &str = env!("CARGO_BIN_EXE_apono-control-plane");
 /// Longest time a condition may take to come true.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Returns a client that keeps to no proxy.
+pub(crate) fn http_client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// Returns the time of the machine.
+pub(crate) fn now() -> jiff::Timestamp {
+    SystemClock.now()
+}
 
 /// A process that is gone when the test is.
 pub(crate) struct Process(Child);
@@ -29,10 +42,15 @@ impl Process {
         self.0.wait().unwrap();
     }
 
-    /// Asks to stop, and returns whether it ended well within the time.
-    pub(crate) fn terminate(mut self, within: Duration) -> bool {
+    /// Asks to stop, and goes on at once.
+    pub(crate) fn ask_to_stop(&self) {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Asks to stop, and returns whether it ended well within the time.
+    pub(crate) fn terminate(mut self, within: Duration) -> bool {
+        self.ask_to_stop();
         let deadline = Instant::now() + within;
         while Instant::now() < deadline {
             if let Some(status) = self.0.try_wait().unwrap() {
@@ -73,7 +91,7 @@ pub(crate) struct World {
     /// More environment for the connector.
     pub(crate) environment: Vec<(String, String)>,
     /// More options for the control plane.
-    plane_options: Vec<String>,
+    pub(crate) plane_options: Vec<String>,
 }
 
 /// A credential as the requester has it.
@@ -92,6 +110,17 @@ impl World {
     }
 
     pub(crate) async fn start_with(
+        cluster: &'static Cluster,
+        environment: &[(&str, &str)],
+        plane_options: &[&str],
+    ) -> Self {
+        let mut world = Self::prepare(cluster, environment, plane_options).await;
+        world.begin();
+        world
+    }
+
+    /// Starts all but the connector, so that a test can change what it will find.
+    pub(crate) async fn prepare(
         cluster: &'static Cluster,
         environment: &[(&str, &str)],
         plane_options: &[&str],
@@ -115,14 +144,42 @@ impl World {
         world.prepare_files();
         world.start_plane();
         world.add_integration("orders");
-        world.start_connector();
-        world.until("the integration is in use", |world| {
-            world
-                .json(&["integration", "list", "--format", "json"])
-                .to_string()
-                .contains("\"active\"")
-        });
         world
+    }
+
+    /// Starts the connector and waits until `orders` is in use.
+    pub(crate) fn begin(&mut self) {
+        self.start_connector();
+        self.until("the integration is in use", |world| {
+            world.integration("orders")["status"] == "active"
+        });
+    }
+
+    /// Returns what people see of an integration.
+    pub(crate) fn integration(&self, name: &str) -> Value {
+        let all = self.json(&["integration", "list", "--format", "json"]);
+        let found = all
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["name"] == name);
+        found.cloned().unwrap_or_default()
+    }
+
+    /// Returns what people see of a grant.
+    pub(crate) fn seen(&self, grant: &str) -> Value {
+        let all = self.json(&["grants", "--all", "--format", "json"]);
+        let found = all
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["grant"]["id"] == grant);
+        found.cloned().unwrap_or_default()
+    }
+
+    /// Returns where the control plane listens.
+    pub(crate) fn plane_address(&self) -> &str {
+        &self.address
     }
 
     fn prepare_files(&self) {
@@ -138,7 +195,7 @@ impl World {
         );
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -178,6 +235,11 @@ impl World {
     }
 
     pub(crate) fn start_connector(&mut self) {
+        self.connector = Some(self.spawn_connector());
+    }
+
+    /// Starts the connector without keeping it.
+    pub(crate) fn spawn_connector(&self) -> Process {
         let token = fs::read_to_string(self.path("connector.token")).unwrap();
         let child = self
             .connector_command()
@@ -188,7 +250,7 @@ impl World {
             .stderr(self.log("connector.err"))
             .spawn()
             .unwrap();
-        self.connector = Some(Process(child));
+        Process(child)
     }
 
     /// Returns the connector's command line with everything it needs but the token.
@@ -204,6 +266,23 @@ impl World {
         command
     }
 
+    /// Starts another connector, with an id and a state folder of its own.
+    pub(crate) fn start_neighbour(&self, id: &str) -> Process {
+        let token = fs::read_to_string(self.path("connector.token")).unwrap();
+        let child = self
+            .connector_command()
+            .arg("run")
+            .env("APONO_CONNECTOR_ID", id)
+            .env("APONO_STATE_DIR", self.path(id))
+            .env("APONO_TOKEN", token.trim())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(self.log("neighbour.err"))
+            .spawn()
+            .unwrap();
+        Process(child)
+    }
+
     pub(crate) fn kill_connector(&mut self) {
         self.connector.take().unwrap().kill();
     }
@@ -217,33 +296,43 @@ impl World {
     }
 
     pub(crate) fn add_integration(&self, name: &str) {
-        let setting =
-            |key: &str, value: &str| vec!["--setting".to_owned(), format!("{key}={value}")];
-        let mut args: Vec<String> = [
-            "integration",
-            "add",
-            "--connector",
-            "test-connector",
-            "--name",
-            name,
-            "--type",
-            "postgresql",
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        args.extend(setting("hostname", "localhost"));
-        args.extend(setting("port", &self.cluster.port.to_string()));
-        args.extend(setting("dbname", &self.road.database));
-        args.extend(setting("sslmode", "verify-full"));
-        args.extend(setting(
-            "ssl_root_ca",
-            self.path("ca.pem").to_str().unwrap(),
-        ));
-        args.extend(setting("admin_role", &self.road.admin));
-        args.extend(setting("clean_up_delay_s", "1"));
-        args.push("--secret".to_owned());
-        args.push(format!("file:{}", self.path("secret.json").display()));
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        self.add_changed_integration("test-connector", name, &[]);
+    }
+
+    /// Registers the database under a name and for a connector, with some settings changed; `type` and `secret` are the
+    /// type and the name of the secret's file.
+    pub(crate) fn add_changed_integration(
+        &self,
+        connector: &str,
+        name: &str,
+        changes: &[(&str, &str)],
+    ) {
+        let mut settings: BTreeMap<&str, String> = BTreeMap::from([
+            ("type", "postgresql".to_owned()),
+            ("secret", "secret.json".to_owned()),
+            ("hostname", "localhost".to_owned()),
+            ("port", self.cluster.port.to_string()),
+            ("dbname", self.road.database.clone()),
+            ("sslmode", "verify-full".to_owned()),
+            ("ssl_root_ca", self.path("ca.pem").display().to_string()),
+            ("admin_role", self.road.admin.clone()),
+            ("clean_up_delay_s", "1".to_owned()),
+        ]);
+        settings.extend(
+            changes
+                .iter()
+                .map(|(key, value)| (*key, (*value).to_owned())),
+        );
+        let kind = settings.remove("type").unwrap();
+        let secret = self.path(&settings.remove("secret").unwrap());
+        let secret = format!("file:{}", secret.display());
+        let settings: Vec<String> = settings
+            .iter()
+            .map(|(key, value)| format!("--setting={key}={value}"))
+            .collect();
+        let mut args = vec!["integration", "add", "--connector", connector];
+        args.extend(["--name", name, "--type", &kind, "--secret", &secret]);
+        args.extend(settings.iter().map(String::as_str));
         self.command(&args).unwrap();
     }
 
@@ -295,29 +384,36 @@ impl World {
         permission: &str,
         lasts: &str,
     ) -> Result<Login, String> {
+        self.grant_in(
+            "orders",
+            resource,
+            who,
+            &["--permission", permission, "--for", lasts],
+        )
+    }
+
+    /// Asks for access in any integration; `how` says how much and how long, as on the command line.
+    pub(crate) fn grant_in(
+        &self,
+        integration: &str,
+        resource: &[&str],
+        who: &str,
+        how: &[&str],
+    ) -> Result<Login, String> {
         let (kind, path) = resource.split_first().unwrap();
         let mut args = vec![
             "grant",
             "--integration",
-            "orders",
+            integration,
             "--to",
             who,
             "--type",
             kind,
         ];
-        for name in path {
-            args.extend(["--path", *name]);
-        }
-        args.extend([
-            "--permission",
-            permission,
-            "--for",
-            lasts,
-            "--wait",
-            "30s",
-            "--format",
-            "json",
-        ]);
+        let path: Vec<String> = path.iter().map(|name| format!("--path={name}")).collect();
+        args.extend(path.iter().map(String::as_str));
+        args.extend(how);
+        args.extend(["--wait", "30s", "--format", "json"]);
         let printed = self.command(&args)?;
         let value: Value = serde_json::from_str(&printed).map_err(|_| printed.clone())?;
         let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
@@ -333,6 +429,34 @@ impl World {
     pub(crate) fn psql(&self, login: &Login, sql: &str) -> Psql {
         self.cluster
             .psql(&login.user, &login.password, &self.road.database, sql)
+    }
+
+    /// Runs statements that take long, as a person would, in the background.
+    pub(crate) fn stay(&self, login: &Login, sql: &str) -> Process {
+        self.stay_as(&login.user, &login.password, sql)
+    }
+
+    /// Runs statements that take long as the superuser, in the background.
+    pub(crate) fn stay_as_superuser(&self, sql: &str) -> Process {
+        self.stay_as("postgres", super::cluster::SUPERUSER_PASSWORD, sql)
+    }
+
+    fn stay_as(&self, user: &str, password: &str, sql: &str) -> Process {
+        let mut command = self
+            .cluster
+            .psql_command(user, password, &self.road.database);
+        command.args(["-c", sql]);
+        let silent = command.stdout(Stdio::null()).stderr(Stdio::null());
+        Process(silent.spawn().unwrap())
+    }
+
+    /// Sends a request for access past the command line; returns the status and the answer.
+    pub(crate) async fn order_over_http(&self, request: &Value) -> (u16, String) {
+        let token = fs::read_to_string(self.path("admin.token")).unwrap();
+        let url = format!("http://{}/admin/v1/grants", self.address);
+        let sent = http_client().post(url).bearer_auth(token.trim());
+        let answer = sent.json(request).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     /// Runs a statement as the superuser and returns its output.
@@ -358,6 +482,42 @@ impl World {
             "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member JOIN pg_roles a ON a.oid = m.roleid \
              WHERE r.rolname = '{login}' AND a.rolname LIKE 'a\\_%\\_apono'"
         ))
+    }
+
+    /// Runs a command of the connector beside the daemon: whether it succeeded, and all it printed.
+    pub(crate) fn connector_says(&self, args: &[&str]) -> (bool, String) {
+        let token = fs::read_to_string(self.path("connector.token")).unwrap();
+        let output = self
+            .connector_command()
+            .args(args)
+            .env("APONO_TOKEN", token.trim())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let mut printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        printed.push_str(&String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), printed)
+    }
+
+    /// Asks the connector's listener; returns the status and the body.
+    pub(crate) fn listener(&self, path: &str) -> (u16, String) {
+        let log = fs::read_to_string(self.path("connector.err")).unwrap();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let listening = lines.rev().find(|line| line["message"] == "listening");
+        let address = listening.unwrap()["address"].as_str().unwrap().to_owned();
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap();
+        (status.parse().unwrap(), body.to_owned())
     }
 
     #[track_caller]

@@ -117,7 +117,8 @@ fn every_promise_names_tests_that_exist() {
         sections(&page).len() >= 10,
         "{BEHAVIOUR} has lost its sections"
     );
-    let found = missing(&page, &names_of_tests());
+    let mut found = unnamed(&page);
+    found.extend(missing(&page, &names_of_tests()));
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
