@@ -42,7 +42,6 @@ impl Executor {
 
     async fn one_round(&self) -> Result<(), ControlError> {
         let session = self.open_session().await?;
-        self.fetch_lists().await?;
         let channel = self.channel();
         let (free_any, free_end) = self.shared.slots.free();
         let ask = LeaseAsk {
@@ -61,11 +60,11 @@ impl Executor {
             _ = lost => return Ok(()),
         };
         self.note_header(&header);
-        if header.grants_revision != channel.grants_revision
+        if self.is_new_epoch(&header).await
             || header.integrations_revision != channel.integrations_revision
         {
             // An order may be about an integration that is new.
-            self.fetch_lists().await?;
+            self.fetch_integrations().await?;
         }
         for task in tasks {
             match task {
@@ -82,6 +81,9 @@ impl Executor {
                     tracing::warn!("an order of the control plane cannot be read: {problem}");
                 }
             }
+        }
+        if header.grants_revision != self.channel().grants_revision {
+            self.fetch_grants().await?;
         }
         Ok(())
     }

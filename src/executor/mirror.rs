@@ -10,13 +10,8 @@ use std::sync::PoisonError;
 const MOST_PAGES: usize = 100;
 
 impl Executor {
-    /// Reads what changed in both lists; a new epoch means reading everything again.
-    pub(super) async fn fetch_lists(&self) -> Result<(), ControlError> {
-        self.fetch_integrations().await?;
-        self.fetch_grants().await
-    }
-
-    async fn fetch_integrations(&self) -> Result<(), ControlError> {
+    /// Reads which integrations changed; a new epoch means reading all of them again.
+    pub(super) async fn fetch_integrations(&self) -> Result<(), ControlError> {
         for _page in 0..MOST_PAGES {
             let since = self.channel().integrations_revision;
             let list = self.parts.control.integrations(since).await?;
@@ -34,7 +29,8 @@ impl Executor {
         Ok(())
     }
 
-    async fn fetch_grants(&self) -> Result<(), ControlError> {
+    /// Reads which grants changed; a new epoch means reading all of them again.
+    pub(super) async fn fetch_grants(&self) -> Result<(), ControlError> {
         for _page in 0..MOST_PAGES {
             let since = self.channel().grants_revision;
             let list = self.parts.control.grants(since).await?;
@@ -65,7 +61,7 @@ impl Executor {
     }
 
     /// Notices that the control plane was restored: its lists are read anew, live grants it does not know run to their own expiry.
-    async fn is_new_epoch(&self, header: &Header) -> bool {
+    pub(super) async fn is_new_epoch(&self, header: &Header) -> bool {
         let known = self.parts.ledger.read(|state| state.epoch);
         if known == Some(header.epoch) {
             return false;
