@@ -2,6 +2,7 @@
 
 use super::Executor;
 use crate::control::{ControlError, HeldLease, Hello, LeaseAsk, Leased, ParsedTask, Session};
+use crate::cut;
 use crate::domain::ErrorClass;
 use crate::retry::{self, Backoff, Jitter};
 use std::time::Duration;
@@ -89,7 +90,9 @@ impl Executor {
             version: options.version.clone(),
             host: options.host.clone(),
         };
+        cut::point("session.before");
         let session = self.parts.control.open_session(&hello).await?;
+        cut::point("session.after");
         self.note_header(&session.header);
         tracing::info!(session.id = %session.id, "registered with the control plane");
         self.shared.session.send_replace(Some(session.clone()));

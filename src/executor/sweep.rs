@@ -3,6 +3,7 @@
 use super::Executor;
 use super::task::log_failure;
 use crate::control::IntegrationStatus;
+use crate::cut;
 use crate::domain::{EndReason, ErrorClass, GrantId, Integration};
 use crate::ledger::{Event, GrantPhase, GrantRecord, OutboxEntry};
 use crate::policy::{EndWarrant, WarrantSource};
@@ -103,7 +104,10 @@ impl Executor {
         }
         target.hold(self.open_grants(integration) > 0).await;
         if sweep.clean {
-            self.take_clean_up(target.clean_up().await).await;
+            cut::point("clean_up.before");
+            let cleaned = target.clean_up().await;
+            cut::point("clean_up.after");
+            self.take_clean_up(cleaned).await;
         }
         if sweep.mend {
             self.mend(integration, target.as_ref()).await;
@@ -246,7 +250,10 @@ impl Executor {
     }
 
     async fn mend(&self, integration: &Integration, target: &dyn Target) {
-        match target.mend().await {
+        cut::point("mend.before");
+        let mended = target.mend().await;
+        cut::point("mend.after");
+        match mended {
             Ok(mended) => {
                 self.parts.metrics.mended(mended.len());
                 for mended in mended {

@@ -7,6 +7,8 @@ mod support;
 #[cfg(test)]
 mod config_errors;
 #[cfg(test)]
+mod cut_points;
+#[cfg(test)]
 mod expiry_offline;
 #[cfg(test)]
 mod grant_lifecycle;

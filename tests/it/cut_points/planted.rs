@@ -1,0 +1,1 @@
+//! The checker catches what is planted: each kind of fault, by its name.
