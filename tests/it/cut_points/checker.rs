@@ -106,6 +106,11 @@ impl Checker {
         }
     }
 
+    /// Returns a checker of the same server beside another copy of the control plane's file.
+    pub(super) fn with_record(&self, plane: &Path) -> Self {
+        Self::new(self.cluster, &self.database, plane, &self.people)
+    }
+
     /// Returns everything that is wrong now.
     pub(super) fn findings(&self) -> Vec<Finding> {
         let sight = self.look();
@@ -325,7 +330,11 @@ impl Sight {
     fn judge_records(&self, found: &mut Vec<Finding>) {
         for record in &self.records {
             let what = format!("grant `{}` is {}", record.id, record.state);
-            let on_server = || self.rows.iter().any(|row| row.id == record.id && !row.ended);
+            let on_server = || {
+                self.rows
+                    .iter()
+                    .any(|row| row.id == record.id && !row.ended)
+            };
             match record.state.as_str() {
                 "active" if !on_server() => found.push(Fault::RecordWithoutAccess.on(what)),
                 "active" | "failed" => {}

@@ -182,9 +182,7 @@ impl Stage {
     /// The connector was started again since the last rest: that must have changed nothing about anybody else.
     fn nothing_else_moved(&mut self, who: &str) {
         let lines = self.checker.lines();
-        let mine = |line: &&String| {
-            line.contains(&format!("{who}_apono"))
-        };
+        let mine = |line: &&String| line.contains(&format!("{who}_apono"));
         let moved: Vec<_> = lines
             .symmetric_difference(&self.settled)
             .filter(|line| !mine(line))
@@ -220,7 +218,13 @@ impl Stage {
         self.world.path("trace")
     }
 
-    fn foreign(&self) -> String {
+    /// Returns the name of a role whose things nobody here may touch.
+    pub(super) fn bystander(&self) -> &str {
+        &self.bystander
+    }
+
+    /// Describes everything of the bystander, as the catalogs have it.
+    pub(super) fn foreign(&self) -> String {
         let like = &self.bystander;
         self.world.sql(&format!(
             "SELECT to_json(r) FROM pg_authid r WHERE starts_with(rolname, '{like}') ORDER BY oid;\n\

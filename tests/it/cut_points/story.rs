@@ -33,6 +33,16 @@ pub(super) struct Played {
 }
 
 impl Story {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Start,
+        Self::Overlap,
+        Self::Extend,
+        Self::Revoke,
+        Self::Expiry,
+        Self::CleanUp,
+        Self::Mend,
+    ];
+    /// Those that need no clean-up.
     pub(super) const PATIENT: [Self; 6] = [
         Self::Expiry,
         Self::Start,
@@ -94,7 +104,11 @@ fn overlap(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     assert_eq!(second.password, "", "the login has its password already");
     reads(stage, &first, "public");
     stage.rest(who);
-    stage.act(|world| world.command(&["revoke", &second.grant, "--wait", "20s"]).unwrap());
+    stage.act(|world| {
+        world
+            .command(&["revoke", &second.grant, "--wait", "20s"])
+            .unwrap()
+    });
     reads(stage, &first, "public");
     stage.rest(who);
     end(stage, &first);
@@ -115,7 +129,10 @@ fn extend(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     });
     let played = played(stage, before, fuse);
     let (_, expiry, _) = stage.checker.record(&login.grant);
-    assert!(expiry > first_expiry + 3_500_000_000, "{first_expiry} {expiry}");
+    assert!(
+        expiry > first_expiry + 3_500_000_000,
+        "{first_expiry} {expiry}"
+    );
     reads(stage, &login, "public");
     stage.rest(who);
     end(stage, &login);
@@ -149,13 +166,18 @@ fn expiry(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     } else {
         stage.wait("the end is on its way", |stage| {
             let passed = stage.passed();
-            passed[before..].iter().any(|point| point == "journal.queued.after")
+            passed[before..]
+                .iter()
+                .any(|point| point == "journal.queued.after")
         });
     }
     let mut points = numbered(&stage.passed(), before);
     // How often delivery is tried while nobody listens is a matter of luck.
     points.retain(|point| !point.starts_with("deliver."));
     stage.world.start_plane();
+    if fuse.is_some() && !died {
+        stage.kill();
+    }
     stage.revive();
     assert!(!session.join().unwrap().ok, "the session was not ended");
     let plane_knows = |stage: &mut Stage| stage.checker.record(&login.grant).0 == "closed";
@@ -281,7 +303,7 @@ fn numbered(passed: &[String], before: usize) -> Vec<String> {
 }
 
 /// Ends a grant by order; afterwards nobody gets in.
-fn end(stage: &mut Stage, login: &Login) {
+pub(super) fn end(stage: &mut Stage, login: &Login) {
     stage.act(|world| {
         world
             .command(&["revoke", &login.grant, "--wait", "20s"])
@@ -291,16 +313,22 @@ fn end(stage: &mut Stage, login: &Login) {
 }
 
 fn refused(stage: &Stage, login: &Login) {
-    assert!(!stage.world.psql(login, "SELECT 1").ok, "{} gets in", login.user);
+    assert!(
+        !stage.world.psql(login, "SELECT 1").ok,
+        "{} gets in",
+        login.user
+    );
 }
 
 fn reads(stage: &Stage, login: &Login, schema: &str) {
-    let read = stage.world.psql(login, &format!("SELECT a FROM {schema}.t"));
+    let read = stage
+        .world
+        .psql(login, &format!("SELECT a FROM {schema}.t"));
     assert_eq!(read.out, "42", "{}\n{}", read.err, stage.world.logs());
 }
 
 /// Opens a session that stays as long as it may.
-fn open_session(stage: &Stage, login: &Login) -> JoinHandle<Psql> {
+pub(super) fn open_session(stage: &Stage, login: &Login) -> JoinHandle<Psql> {
     let (cluster, person) = (stage.world.cluster, login.clone());
     let session = std::thread::spawn(move || {
         cluster.psql(

@@ -4,12 +4,12 @@ use super::stage::Stage;
 use super::story::Story;
 use crate::support::cluster::Cluster;
 use crate::support::world::Pace;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 /// Nothing is cleaned up while the other stories are told, so that each process passes the same points.
-const PATIENT: Pace = Pace {
+pub(super) const PATIENT: Pace = Pace {
     drift_every: 3600,
     clean_up_every: 3600,
     clean_up_delay: 3600,
@@ -26,108 +26,111 @@ const PATIENT_WORLDS: usize = 4;
 const TRIES: u32 = 3;
 
 /// A point of a story.
-type Job = (Story, String);
+pub(super) type Job = (Story, String);
 
 /// What the walk came to.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    /// Points found and points walked, by story.
-    pub(super) stories: BTreeMap<Story, (usize, usize)>,
     /// All points found.
     pub(super) points: Vec<Job>,
+    /// Those at which the process died, and all was well afterwards.
+    pub(super) walked: Vec<Job>,
+    /// Those that were passed once and never again: repeats on a slow server.
+    pub(super) by_chance: Vec<Job>,
     /// What went wrong.
     pub(super) failures: Vec<String>,
 }
 
 /// Learns all points and walks each of them.
 pub(super) fn walk(cluster: &'static Cluster) -> Walk {
-    let found = Mutex::new(Vec::new());
-    let failures = Mutex::new(Vec::new());
-    let told: Vec<(Pace, Vec<Story>)> = std::iter::once((EAGER, vec![Story::CleanUp]))
-        .chain((0..PATIENT_WORLDS).map(|world| {
-            let stories = Story::PATIENT.into_iter().skip(world);
-            (PATIENT, stories.step_by(PATIENT_WORLDS).collect())
-        }))
-        .collect();
-    let stages: Vec<Option<Stage>> = in_parallel(told, |(pace, stories)| {
-        let told = catch_unwind(|| {
-            let mut stage = Stage::set_up(cluster, pace);
-            let mut points = Vec::new();
-            for story in stories {
-                let played = story.play(&mut stage, None);
-                points.extend(played.points.into_iter().map(|point| (story, point)));
-            }
-            (stage, points)
-        });
-        match told {
-            Ok((stage, points)) => {
-                found.lock().unwrap().extend(points);
-                Some(stage)
-            }
-            Err(panic) => {
-                failures.lock().unwrap().push(message(panic));
-                None
-            }
-        }
-    });
-    let mut points: Vec<Job> = found.into_inner().unwrap();
-    points.retain(|(_, point)| has_effect(point));
-    let mut walk = Walk {
-        points: points.clone(),
-        ..Walk::default()
-    };
-    for (story, _) in &points {
-        walk.stories.entry(*story).or_default().0 += 1;
-    }
+    let score = Mutex::new(Walk::default());
+    let stages = learn(cluster, &score);
+    let mut points = score.lock().unwrap().points.clone();
     // The stories that wait longest come first.
     points.sort_by_key(|(story, _)| *story != Story::Expiry);
     let (eager, patient): (Vec<Job>, Vec<Job>) = points
         .into_iter()
         .partition(|(story, _)| *story == Story::CleanUp);
-    let queues = [EAGER, PATIENT]
-        .into_iter()
-        .zip([eager, patient].map(|jobs| Mutex::new(VecDeque::from(jobs))));
-    let queues: Vec<_> = queues.collect();
-    let walked = Mutex::new(Vec::new());
-    in_parallel(stages.into_iter().enumerate().collect(), |(place, stage)| {
-        let (pace, queue) = &queues[usize::from(place > 0)];
-        let mut stage = stage;
-        loop {
-            let Some((story, point)) = queue.lock().unwrap().pop_front() else {
-                return;
-            };
-            let playing = AssertUnwindSafe(|| {
-                let mut stage = stage
-                    .take()
-                    .unwrap_or_else(|| Stage::set_up(cluster, *pace));
-                let died = (0..TRIES).any(|_| story.play(&mut stage, Some(&point)).died);
-                (stage, died)
-            });
-            match catch_unwind(playing) {
-                Ok((used, true)) => {
-                    stage = Some(used);
-                    walked.lock().unwrap().push(story);
-                }
-                Ok((used, false)) => {
-                    stage = Some(used);
-                    let story = story.name();
-                    failures
-                        .lock()
-                        .unwrap()
-                        .push(format!("{story}: `{point}` was never reached"));
-                }
-                Err(panic) => {
-                    let what = format!("{} cut at `{point}`: {}", story.name(), message(panic));
-                    failures.lock().unwrap().push(what);
-                }
+    let (eager, patient) = (queue(eager), queue(patient));
+    let places = stages.into_iter().enumerate().collect();
+    in_parallel(places, |(place, stage)| match place {
+        0 => walk_all(cluster, EAGER, stage, &eager, &score),
+        _ => walk_all(cluster, PATIENT, stage, &patient, &score),
+    });
+    score.into_inner().unwrap()
+}
+
+/// Tells each story once without a cut. The first world is the one for clean-up.
+fn learn(cluster: &'static Cluster, score: &Mutex<Walk>) -> Vec<Option<Stage>> {
+    let shares = (0..PATIENT_WORLDS).map(|world| {
+        let stories = Story::PATIENT.into_iter().skip(world);
+        (PATIENT, stories.step_by(PATIENT_WORLDS).collect())
+    });
+    let shares: Vec<(Pace, Vec<Story>)> = std::iter::once((EAGER, vec![Story::CleanUp]))
+        .chain(shares)
+        .collect();
+    in_parallel(shares, |(pace, stories)| {
+        let telling = || {
+            let mut stage = Stage::set_up(cluster, pace);
+            let mut points = Vec::new();
+            for story in stories {
+                let told = story.play(&mut stage, None).points.into_iter();
+                points.extend(told.filter(|point| has_effect(point)).map(|p| (story, p)));
+            }
+            (stage, points)
+        };
+        match catch_unwind(telling) {
+            Ok((stage, points)) => {
+                score.lock().unwrap().points.extend(points);
+                Some(stage)
+            }
+            Err(panic) => {
+                score.lock().unwrap().failures.push(message(panic));
+                None
             }
         }
-    });
-    for story in walked.into_inner().unwrap() {
-        walk.stories.entry(story).or_default().1 += 1;
+    })
+}
+
+/// Walks points until none is left; a world in which something went wrong is replaced.
+fn walk_all(
+    cluster: &'static Cluster,
+    pace: Pace,
+    mut stage: Option<Stage>,
+    queue: &Mutex<VecDeque<Job>>,
+    score: &Mutex<Walk>,
+) {
+    loop {
+        let Some((story, point)) = queue.lock().unwrap().pop_front() else {
+            return;
+        };
+        let playing = AssertUnwindSafe(|| {
+            let mut stage = stage.take().unwrap_or_else(|| Stage::set_up(cluster, pace));
+            let died = (0..TRIES).any(|_| story.play(&mut stage, Some(&point)).died);
+            (stage, died)
+        });
+        let outcome = catch_unwind(playing);
+        let mut score = score.lock().unwrap();
+        match outcome {
+            Ok((used, died)) => {
+                stage = Some(used);
+                let list = if died {
+                    &mut score.walked
+                } else {
+                    &mut score.by_chance
+                };
+                list.push((story, point));
+            }
+            Err(panic) => {
+                let what = format!("{} cut at `{point}`: {}", story.name(), message(panic));
+                score.failures.push(what);
+            }
+        }
     }
-    walk.failures = failures.into_inner().unwrap();
-    walk
+}
+
+fn queue(jobs: Vec<Job>) -> Mutex<VecDeque<Job>> {
+    Mutex::new(VecDeque::from(jobs))
 }
 
 /// A statement that only looks changes nothing: dying around it is dying between two others.
