@@ -1,6 +1,7 @@
 //! The life of a grant between a control plane and a target in memory: what is done once, what is refused, what is finished.
 
 use crate::support::rig::Rig;
+use apono_connector::clock::Clock;
 use apono_connector::control::IntegrationStatus;
 use apono_connector::domain::{
     EndReason, EndReport, ErrorClass, IntegrationId, IntegrationState, Order, SecretRef, Task,

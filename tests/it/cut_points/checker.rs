@@ -78,7 +78,7 @@ struct Record {
 }
 
 /// All that was seen.
-struct Sight {
+pub(super) struct Sight {
     now: f64,
     roles: Vec<Value>,
     /// Login and role.
@@ -111,36 +111,6 @@ impl Checker {
         Self::new(self.cluster, &self.database, plane, &self.people)
     }
 
-    /// Returns everything that is wrong now.
-    pub(super) fn findings(&self) -> Vec<Finding> {
-        let sight = self.look();
-        let mut found = Vec::new();
-        sight.judge_memberships(&mut found);
-        sight.judge_rows(&mut found);
-        sight.judge_logins(&mut found);
-        sight.judge_records(&mut found);
-        found
-    }
-
-    /// Returns one line per thing that exists, each with the name of whom it is about.
-    pub(super) fn lines(&self) -> BTreeSet<String> {
-        let sight = self.look();
-        let mut lines: BTreeSet<String> = sight.roles.iter().map(|r| format!("role {r}")).collect();
-        lines.extend(
-            sight
-                .members
-                .iter()
-                .map(|(login, role)| format!("{login} is a member of {role}")),
-        );
-        lines.extend(sight.rows.iter().map(|row| {
-            format!(
-                "row {} {} {} until {} ended {} closed {}",
-                row.id, row.login, row.role, row.expiry, row.ended, row.closed
-            )
-        }));
-        lines
-    }
-
     /// Tells how many tasks of the control plane are open, and grants in between.
     pub(super) fn is_settled(&self) -> bool {
         let file = open(&self.plane);
@@ -166,7 +136,7 @@ impl Checker {
             .unwrap()
     }
 
-    fn look(&self) -> Sight {
+    pub(super) fn look(&self) -> Sight {
         let seen = self.catalogs();
         let list = |key: &str| seen[key].as_array().cloned().unwrap_or_default();
         let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
@@ -266,6 +236,33 @@ impl Checker {
 }
 
 impl Sight {
+    /// Returns everything that is wrong.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        self.judge_memberships(&mut found);
+        self.judge_rows(&mut found);
+        self.judge_logins(&mut found);
+        self.judge_records(&mut found);
+        found
+    }
+
+    /// Returns one line per thing that exists, each with the name of whom it is about.
+    pub(super) fn lines(&self) -> BTreeSet<String> {
+        let mut lines: BTreeSet<String> = self.roles.iter().map(|r| format!("role {r}")).collect();
+        lines.extend(
+            self.members
+                .iter()
+                .map(|(login, role)| format!("{login} is a member of {role}")),
+        );
+        lines.extend(self.rows.iter().map(|row| {
+            format!(
+                "row {} {} {} until {} ended {} closed {}",
+                row.id, row.login, row.role, row.expiry, row.ended, row.closed
+            )
+        }));
+        lines
+    }
+
     fn judge_memberships(&self, found: &mut Vec<Finding>) {
         for (login, role) in &self.members {
             let backing = |row: &&Row| row.login == *login && row.role == *role && !row.ended;

@@ -191,6 +191,6 @@ impl Scene {
 }
 
 fn faults(checker: &Checker) -> Vec<(Fault, String)> {
-    let findings = checker.findings().into_iter();
+    let findings = checker.look().findings().into_iter();
     findings.map(|one| (one.fault, one.what)).collect()
 }

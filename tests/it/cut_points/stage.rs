@@ -6,13 +6,16 @@ use crate::support::world::{Pace, Process, World};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Longest time a process armed for a point may live on once it has passed everything else.
 const LIFE: Duration = Duration::from_secs(20);
 /// How long to wait between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// File of the points passed.
+const TRACE: &str = "trace";
+/// File of the point to die at.
+const ORDERS: &str = "orders";
 /// How `abort` ends a process.
 const SIGABRT: i32 = 6;
 
@@ -49,18 +52,17 @@ impl Stage {
              CREATE TABLE {bystander}.t(a int); GRANT SELECT ON {bystander}.t TO {bystander}_apono"
         ));
         world.sql_as_owner("CREATE TABLE public.t(a int); INSERT INTO public.t VALUES (42)");
-        let connector = world.connector.take();
+        world.kill_connector();
         let checker = Checker::new(
             cluster,
             &world.road.database,
             &world.path("plane.sqlite"),
             &people,
         );
-        world.until("the first orders are carried out", |_| checker.is_settled());
         let mut stage = Self {
             world,
             checker,
-            connector,
+            connector: None,
             people,
             count: 0,
             bystander,
@@ -69,6 +71,8 @@ impl Stage {
             deaths: 0,
         };
         stage.untouched = stage.foreign();
+        stage.boot(None);
+        stage.quiet();
         stage
     }
 
@@ -78,14 +82,11 @@ impl Stage {
         format!("{}{}", self.people, self.count)
     }
 
-    /// Starts the connector in place of the one that runs, armed with a point, and waits until it looked around once.
+    /// Starts the connector anew, armed with a point, and waits until it looked around once.
     pub(super) fn boot(&mut self, fuse: Option<&str>) {
         self.kill();
-        let trace = self.trace();
-        let _none_yet = fs::remove_file(&trace);
-        let mut environment = vec![("APONO_CUT_TRACE", trace.to_str().unwrap())];
-        environment.extend(fuse.map(|point| ("APONO_CUT_POINT", point)));
-        self.connector = Some(self.world.spawn_connector(&environment));
+        self.order(fuse);
+        self.revive();
         self.wait("it registered and swept once", |stage| {
             let passed = stage.passed();
             ["mend.after", "session.after"]
@@ -95,10 +96,21 @@ impl Stage {
         });
     }
 
-    /// Starts the connector as everybody runs it, unless it runs.
+    /// Arms the connector that runs, once it has nothing left to do.
+    pub(super) fn arm(&mut self, fuse: Option<&str>) {
+        self.quiet();
+        self.order(fuse);
+    }
+
+    fn order(&self, fuse: Option<&str>) {
+        let _none_yet = fs::remove_file(self.world.path(TRACE));
+        fs::write(self.world.path(ORDERS), fuse.unwrap_or_default()).unwrap();
+    }
+
+    /// Starts the connector unless it runs.
     pub(super) fn revive(&mut self) {
         if self.connector.is_none() {
-            self.connector = Some(self.world.spawn_connector(&[]));
+            self.connector = Some(spawn(&self.world));
         }
     }
 
@@ -123,7 +135,7 @@ impl Stage {
                 std::thread::sleep(LOOK_EVERY);
                 if dead(world, connector) {
                     *deaths += 1;
-                    *connector = Some(world.spawn_connector(&[]));
+                    *connector = Some(spawn(world));
                 }
             }
             running
@@ -145,9 +157,9 @@ impl Stage {
         true
     }
 
-    /// Names all points passed since [`Self::boot`], in order.
+    /// Names all points passed since the connector was armed, in order.
     pub(super) fn passed(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.trace()).unwrap_or_default();
+        let text = fs::read_to_string(self.world.path(TRACE)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
@@ -167,7 +179,8 @@ impl Stage {
         self.wait("the control plane waits for nothing", |stage| {
             stage.checker.is_settled()
         });
-        let findings = self.checker.findings();
+        let sight = self.checker.look();
+        let findings = sight.findings();
         let list: Vec<String> = findings.iter().map(ToString::to_string).collect();
         assert!(
             list.is_empty(),
@@ -175,13 +188,17 @@ impl Stage {
             list.join("\n"),
             self.world.logs()
         );
+        self.nothing_else_moved(who, sight.lines());
+    }
+
+    /// Rests at the end of a story: what is not ours must be as it was.
+    pub(super) fn part(&mut self, who: &str) {
+        self.rest(who);
         assert_eq!(self.foreign(), self.untouched);
-        self.nothing_else_moved(who);
     }
 
     /// The connector was started again since the last rest: that must have changed nothing about anybody else.
-    fn nothing_else_moved(&mut self, who: &str) {
-        let lines = self.checker.lines();
+    fn nothing_else_moved(&mut self, who: &str, lines: BTreeSet<String>) {
         let mine = |line: &&String| line.contains(&format!("{who}_apono"));
         let moved: Vec<_> = lines
             .symmetric_difference(&self.settled)
@@ -214,10 +231,6 @@ impl Stage {
         died || self.deaths > 0
     }
 
-    fn trace(&self) -> PathBuf {
-        self.world.path("trace")
-    }
-
     /// Returns the name of a role whose things nobody here may touch.
     pub(super) fn bystander(&self) -> &str {
         &self.bystander
@@ -235,6 +248,14 @@ impl Stage {
     }
 }
 
+fn spawn(world: &World) -> Process {
+    let path = |name: &str| world.path(name).to_str().unwrap().to_owned();
+    world.spawn_connector(&[
+        ("APONO_CUT_TRACE", &path(TRACE)),
+        ("APONO_CUT_ORDERS", &path(ORDERS)),
+    ])
+}
+
 /// Tells whether the process is gone, which it may only be by its cut point; takes it away then.
 fn dead(world: &World, connector: &mut Option<Process>) -> bool {
     let Some(status) = connector.as_mut().and_then(Process::status) else {
@@ -247,5 +268,7 @@ fn dead(world: &World, connector: &mut Option<Process>) -> bool {
         world.logs()
     );
     *connector = None;
+    // The next one lives.
+    fs::write(world.path(ORDERS), "").unwrap();
     true
 }

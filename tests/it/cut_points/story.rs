@@ -6,6 +6,9 @@ use crate::support::world::{Login, World};
 use std::collections::HashMap;
 use std::thread::JoinHandle;
 
+/// How long a grant lasts that is to end by itself: enough to start it and open a session on a busy machine.
+const LASTS: &str = "3s";
+
 /// What a connector is in the middle of when it dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Story {
@@ -28,7 +31,7 @@ pub(super) enum Story {
 pub(super) struct Played {
     /// Whether the connector died at the point it was armed for.
     pub(super) died: bool,
-    /// The points passed in the part that is cut: the name, `#`, and which pass since the process began.
+    /// The points passed in the part that is cut: the name, `#`, and which pass since the process was armed.
     pub(super) points: Vec<String>,
 }
 
@@ -83,24 +86,23 @@ fn start(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     stage.world.sql_as_owner(&format!(
         "CREATE SCHEMA {who}; CREATE TABLE {who}.t(a int); INSERT INTO {who}.t VALUES (42)"
     ));
-    stage.boot(fuse);
-    let before = stage.passed().len();
+    stage.revive();
+    stage.arm(fuse);
     let login = stage.act(|world| grant(world, who, who, "1h"));
-    let played = played(stage, before, fuse);
+    let played = played(stage, fuse);
     reads(stage, &login, who);
     stage.rest(who);
     end(stage, &login);
-    stage.rest(who);
+    stage.part(who);
     played
 }
 
 fn overlap(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
-    stage.boot(fuse);
+    stage.revive();
     let first = stage.act(|world| grant(world, who, "public", "1h"));
-    stage.quiet();
-    let before = stage.passed().len();
+    stage.arm(fuse);
     let second = stage.act(|world| grant(world, who, "public", "2h"));
-    let played = played(stage, before, fuse);
+    let played = played(stage, fuse);
     assert_eq!(second.password, "", "the login has its password already");
     reads(stage, &first, "public");
     stage.rest(who);
@@ -112,22 +114,21 @@ fn overlap(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     reads(stage, &first, "public");
     stage.rest(who);
     end(stage, &first);
-    stage.rest(who);
+    stage.part(who);
     played
 }
 
 fn extend(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
-    stage.boot(fuse);
+    stage.revive();
     let login = stage.act(|world| grant(world, who, "public", "1h"));
-    stage.quiet();
+    stage.arm(fuse);
     let (_, first_expiry, _) = stage.checker.record(&login.grant);
-    let before = stage.passed().len();
     stage.act(|world| {
         world
             .command(&["extend", &login.grant, "--for", "2h", "--wait", "20s"])
             .unwrap()
     });
-    let played = played(stage, before, fuse);
+    let played = played(stage, fuse);
     let (_, expiry, _) = stage.checker.record(&login.grant);
     assert!(
         expiry > first_expiry + 3_500_000_000,
@@ -136,42 +137,38 @@ fn extend(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     reads(stage, &login, "public");
     stage.rest(who);
     end(stage, &login);
-    stage.rest(who);
+    stage.part(who);
     played
 }
 
 fn revoke(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
-    stage.boot(fuse);
+    stage.revive();
     let login = stage.act(|world| grant(world, who, "public", "1h"));
-    stage.quiet();
     let session = open_session(stage, &login);
-    let before = stage.passed().len();
+    stage.arm(fuse);
     end(stage, &login);
-    let played = played(stage, before, fuse);
+    let played = played(stage, fuse);
     assert!(!session.join().unwrap().ok, "the session was not ended");
-    stage.rest(who);
+    stage.part(who);
     played
 }
 
 fn expiry(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
-    stage.boot(fuse);
-    let login = stage.act(|world| grant(world, who, "public", "3s"));
-    stage.quiet();
+    stage.revive();
+    let login = stage.act(|world| grant(world, who, "public", LASTS));
     let session = open_session(stage, &login);
+    stage.arm(fuse);
     stage.world.kill_plane();
-    let before = stage.passed().len();
     let mut died = false;
     if fuse.is_some() {
         died = stage.await_death();
     } else {
         stage.wait("the end is on its way", |stage| {
             let passed = stage.passed();
-            passed[before..]
-                .iter()
-                .any(|point| point == "journal.queued.after")
+            passed.iter().any(|point| point == "journal.queued.after")
         });
     }
-    let mut points = numbered(&stage.passed(), before);
+    let mut points = numbered(&stage.passed());
     // How often delivery is tried while nobody listens is a matter of luck.
     points.retain(|point| !point.starts_with("deliver."));
     stage.world.start_plane();
@@ -182,13 +179,14 @@ fn expiry(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     assert!(!session.join().unwrap().ok, "the session was not ended");
     let plane_knows = |stage: &mut Stage| stage.checker.record(&login.grant).0 == "closed";
     stage.wait("the control plane learns of the end", plane_knows);
-    stage.rest(who);
+    stage.part(who);
     refused(stage, &login);
     Played { died, points }
 }
 
 fn clean_up(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     stage.revive();
+    remove_powerless_owner(&stage.world);
     let database = stage.world.road.database.clone();
     let login = stage.act(|world| {
         world
@@ -220,9 +218,9 @@ fn clean_up(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
         stage.wait("the clean-up is reported", clean);
         stage.quiet();
     }
-    let played = played(stage, 0, fuse);
+    let played = played(stage, fuse);
     stage.wait("the clean-up is reported", clean);
-    stage.rest(who);
+    stage.part(who);
     let left = stage.world.sql(&format!(
         "SELECT count(*) FROM pg_roles WHERE rolname = '{}'",
         login.user
@@ -235,6 +233,18 @@ fn clean_up(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     played
 }
 
+/// Takes away the role that has what others left behind, so that it must be made again.
+fn remove_powerless_owner(world: &World) {
+    world.sql(&format!(
+        "DO $$ DECLARE r name; BEGIN\n\
+         FOR r IN SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relname LIKE 'of\\_%' LOOP\n\
+         IF r LIKE 'leftovers%' THEN\n\
+         EXECUTE format('REASSIGN OWNED BY %I TO {}', r); EXECUTE format('DROP OWNED BY %I', r); EXECUTE format('DROP ROLE %I', r);\n\
+         END IF; END LOOP; END $$",
+        world.road.owner
+    ));
+}
+
 fn mend(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     stage.revive();
     let login = stage.act(|world| grant(world, who, "public", "1h"));
@@ -243,11 +253,11 @@ fn mend(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     stage.kill();
     plant_membership(&stage.world, &login);
     stage.boot(fuse);
-    let played = played(stage, 0, fuse);
+    let played = played(stage, fuse);
     stage.wait("the membership is gone", |stage| {
         stage.world.memberships(&login.user) == "0"
     });
-    stage.rest(who);
+    stage.part(who);
     played
 }
 
@@ -276,28 +286,26 @@ pub(super) fn grant(world: &World, who: &str, schema: &str, lasts: &str) -> Logi
 }
 
 /// Sees the part that is cut to its end, and that the connector came back if it died.
-fn played(stage: &mut Stage, before: usize, fuse: Option<&str>) -> Played {
+fn played(stage: &mut Stage, fuse: Option<&str>) -> Played {
     let died = if fuse.is_some() {
         stage.await_death()
     } else {
         stage.quiet();
         false
     };
-    let points = numbered(&stage.passed(), before);
+    let points = numbered(&stage.passed());
     stage.revive();
     Played { died, points }
 }
 
-/// Names each pass after the first `before` ones.
-fn numbered(passed: &[String], before: usize) -> Vec<String> {
+/// Names each pass.
+fn numbered(passed: &[String]) -> Vec<String> {
     let mut passes: HashMap<&str, u32> = HashMap::new();
     let mut points = Vec::new();
-    for (place, name) in passed.iter().enumerate() {
+    for name in passed {
         let pass = passes.entry(name).or_default();
         *pass += 1;
-        if place >= before {
-            points.push(format!("{name}#{pass}"));
-        }
+        points.push(format!("{name}#{pass}"));
     }
     points
 }
