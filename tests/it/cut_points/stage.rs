@@ -52,13 +52,14 @@ impl Stage {
              CREATE TABLE {bystander}.t(a int); GRANT SELECT ON {bystander}.t TO {bystander}_apono"
         ));
         world.sql_as_owner("CREATE TABLE public.t(a int); INSERT INTO public.t VALUES (42)");
-        world.kill_connector();
         let checker = Checker::new(
             cluster,
             &world.road.database,
             &world.path("plane.sqlite"),
             &people,
         );
+        world.until("the first orders are carried out", |_| checker.is_settled());
+        world.kill_connector();
         let mut stage = Self {
             world,
             checker,
