@@ -1,9 +1,11 @@
 # Owns what the scripts ask of the machine: a compiler, Debian packages, a place for tools. Sourced, never run.
 # shellcheck shell=bash
 
-# Downloads and builds that outlive a checkout go here, so that a second run is fast.
+# Downloads and builds that outlive a checkout go here, so that a second run is fast; the same place as in postgres.sh.
 # shellcheck disable=SC2034 # read by the scripts that source this one
-tools_folder="${APONO_TOOLS_DIR:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/apono-connector}"
+if [ -n "${APONO_CACHE_DIR-}" ]; then tools_folder="$APONO_CACHE_DIR"
+elif [ "$(id -u)" -eq 0 ]; then tools_folder=/var/cache/apono-connector
+else tools_folder="${HOME:?HOME is not set}/.cache/apono-connector"; fi
 
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
@@ -12,7 +14,7 @@ as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@"
     elif command -v sudo >/dev/null; then
-        sudo -n "$@"
+        sudo "$@"
     else
         fail "\`$*\` needs root: run as root, or install sudo"
     fi

@@ -5,5 +5,7 @@ cd "$(dirname "$0")/.."
 . scripts/machine.sh
 
 need_rust
-scripts/postgres.sh
+# Lines of the form NAME=path: where the tests find their servers.
+servers="$(scripts/postgres.sh)"
+while IFS= read -r line; do export "${line?}"; done <<<"$servers"
 exec cargo test --locked "$@"

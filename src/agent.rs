@@ -1,4 +1,4 @@
-//! Owns the composition: configuration in, a running product out. The only place where the rooms meet. Decides nothing.
+//! Owns the composition: configuration in, a running product out. The only place where the rooms meet. Never decides anything.
 
 mod answers;
 
@@ -224,6 +224,17 @@ fn options(config: &Config, instance: InstanceId) -> Options {
             ..Guardrails::default()
         },
     }
+}
+
+/// Checks what of the configuration only the log itself can check.
+///
+/// # Errors
+/// When the filter cannot be understood.
+pub fn check_log(config: &Config) -> anyhow::Result<()> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    logging::subscriber(Format::Json, &config.log.filter, clock, std::io::sink)
+        .map(drop)
+        .context("`APONO_LOG` or `log.filter`")
 }
 
 fn start_log(config: &Config, clock: &SharedClock) -> anyhow::Result<()> {

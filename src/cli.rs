@@ -1,4 +1,4 @@
-//! Owns the command line: what a person types and what is printed. The only room that prints. Decides nothing.
+//! Owns the command line: what a person types and what is printed. The only room that prints. Never decides anything.
 
 use crate::agent;
 use crate::config::{Config, Environment};
@@ -74,6 +74,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: &Environ
 fn carry_out(command: &Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::CheckConfig => {
+            agent::check_log(&config)?;
             say("the configuration is good");
             Ok(ExitCode::SUCCESS)
         }

@@ -31,6 +31,8 @@ pub struct FakeControl {
 
 struct Inside {
     down: bool,
+    deaf: bool,
+    held: BTreeSet<TaskId>,
     epoch: Uuid,
     revision: u64,
     queue: VecDeque<Task>,
@@ -51,6 +53,8 @@ impl FakeControl {
         Self {
             inside: Arc::new(Mutex::new(Inside {
                 down: false,
+                deaf: false,
+                held: BTreeSet::new(),
                 epoch: Uuid::now_v7(),
                 revision: 1,
                 queue: VecDeque::new(),
@@ -119,6 +123,17 @@ impl FakeControl {
     /// Makes every call fail, or brings the control plane back.
     pub fn set_down(&self, down: bool) {
         self.change(|inside| inside.down = down);
+    }
+
+    /// Makes reports alone fail, or lets them through again.
+    pub fn set_deaf(&self, deaf: bool) {
+        self.change(|inside| inside.deaf = deaf);
+    }
+
+    /// Returns the tasks that the last request for work named as held.
+    #[must_use]
+    pub fn held(&self) -> BTreeSet<TaskId> {
+        self.lock().held.clone()
     }
 
     /// Pretends to be a restored store.
@@ -205,6 +220,7 @@ impl ControlPlane for FakeControl {
 
     async fn lease(&self, _session: SessionId, ask: &LeaseAsk) -> Result<Leased, ControlError> {
         let deadline = tokio::time::Instant::now() + ask.wait;
+        self.lock().held = ask.held.iter().copied().collect();
         loop {
             let changed = self.changed.notified();
             {
@@ -260,6 +276,13 @@ impl ControlPlane for FakeControl {
 
     async fn report(&self, _session: SessionId, report: &TaskReport) -> Result<(), ControlError> {
         let (mut inside, _) = self.enter("result")?;
+        if inside.deaf {
+            return Err(ControlError::Unreachable {
+                url: "fake".to_owned(),
+                call: "result",
+                source: "the fake control plane hears no reports".into(),
+            });
+        }
         inside.reports.push(report.clone());
         Ok(())
     }

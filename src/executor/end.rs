@@ -1,7 +1,7 @@
 //! Owns ends: one driver per grant, which tries until the access is gone. Never asks for a permit, a lease or a healthy disk.
 
 use super::Executor;
-use super::start::point_of;
+use super::attempt::point_of;
 use crate::cut;
 use crate::domain::{EndReason, EndReport, ErrorClass, Failure, GrantId, Step};
 use crate::ledger::{Event, GrantPhase, OutboxEntry};

@@ -3,13 +3,16 @@
 use super::Executor;
 use crate::control::{ControlError, HeldLease, Hello, LeaseAsk, Leased, ParsedTask, Session};
 use crate::cut;
-use crate::domain::ErrorClass;
+use crate::domain::{ErrorClass, TaskId};
+use crate::ledger::OutboxEntry;
 use crate::retry::{self, Backoff, Jitter};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The first poll comes at a random moment within this time.
 const FIRST_POLL_WITHIN: Duration = Duration::from_millis(500);
+/// Most tasks named as held, in about 40 KiB; more reports than that wait only after an outage, and no task of theirs is leased to us any more.
+const MAX_HELD: usize = 1024;
 
 impl Executor {
     /// Asks for work until `stop`; every failure is followed by a jittered pause.
@@ -46,7 +49,7 @@ impl Executor {
         let ask = LeaseAsk {
             free_any,
             free_end,
-            held: self.running(|running| running.keys().copied().collect()),
+            held: self.held(),
             wait: session.poll_wait,
             grants_revision: channel.grants_revision,
             integrations_revision: channel.integrations_revision,
@@ -76,6 +79,21 @@ impl Executor {
             }
         }
         Ok(())
+    }
+
+    /// Names the tasks that need not be sent again: those at work, and those whose report is still on its way. A task that
+    /// was missing here between its work and its report would be done twice.
+    fn held(&self) -> Vec<TaskId> {
+        // In this order: a task is in the outbox before it stops being at work.
+        let mut held: Vec<TaskId> = self.running(|running| running.keys().copied().collect());
+        self.parts.ledger.read(|state| {
+            held.extend(state.outbox.values().filter_map(|entry| match entry {
+                OutboxEntry::Result { task, .. } => Some(*task),
+                OutboxEntry::End(_) => None,
+            }));
+        });
+        held.truncate(MAX_HELD);
+        held
     }
 
     /// Returns the session, registering first when there is none.

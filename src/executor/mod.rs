@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `intake` | asks for work, renews leases, hands back |
 //! | `task` | runs one leased task to its result |
-//! | `start` | starts, extensions, credential resets |
+//! | `start` | starts, extensions, credential resets: retries and what a failure leaves |
+//! | `attempt` | one attempt: plan, journal, act, journal |
 //! | `end` | ends: one driver per grant, never gives up |
 //! | `timer` | ends by the local clock |
 //! | `sweep` | compares the ledger with the record inside each target |
@@ -12,6 +13,7 @@
 //! | `deliver` | reports until acknowledged |
 //! | `health` | heartbeats |
 
+mod attempt;
 mod deliver;
 mod end;
 mod health;

@@ -1,98 +1,35 @@
-//! Owns starts, extensions and credential resets: judge, plan, journal, act, verify. Never acts without a permit.
+//! Owns starts, extensions and credential resets: what is tried again, what is given up, and what then stands. Never acts without a permit.
 
 use super::Executor;
+use super::attempt::{Acted, Kind, Progress, Stands, Work};
+use super::end::EndProgress;
 use super::task::{LeaseView, log_failure, started};
-use crate::cut;
 use crate::domain::{
-    Change, CredentialChange, ErrorClass, Failure, Grant, Lease, Plan, Start, Step, TaskOutcome,
+    CredentialChange, EndReason, ErrorClass, Failure, Grant, Lease, Order, Start, TaskOutcome,
 };
 use crate::ledger::Event;
-use crate::policy::{self, Authorization, Judged, Permit};
+use crate::policy::{self, Authorization, EndWarrant, Judged, Permit, WarrantSource};
 use crate::retry::{Jitter, Schedule};
-use crate::targets::{Applied, Target, TargetError};
+use crate::targets::TargetError;
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// What became of an attempt to act.
-enum Acted {
-    /// Every step is done.
-    Done(Progress),
-    /// The order was taken back or the process stops, and nothing has begun.
-    NotBegun,
-    /// It failed; `begun` tells whether an effect may exist.
-    Failed { error: TargetError, begun: bool },
-}
-
-/// What the steps of a plan brought together.
-#[derive(Debug, Default)]
-struct Progress {
-    login: Option<String>,
-    started_at: Option<Timestamp>,
-    credential: Option<CredentialChange>,
-}
-
-/// One attempt: what is to be made, where, and by what right.
-struct Work<'a> {
-    target: &'a dyn Target,
-    permit: &'a Permit,
-    start: &'a Start,
-    kind: Kind,
-}
-
-/// Which plan is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Start,
-    Extend,
-    Reset,
-}
-
 impl Executor {
-    pub(super) async fn run_start(
-        &self,
-        lease: &Lease,
-        grant: &Grant,
-        recipient: &str,
-        view: &LeaseView,
-    ) -> Option<TaskOutcome> {
+    /// Carries out an order that starts or lengthens access; nothing means that it is to be handed back untouched.
+    pub(super) async fn run_judged(&self, lease: &Lease, view: &LeaseView) -> Option<TaskOutcome> {
+        let (grant, recipient, kind) = match &lease.task.order {
+            Order::Start { grant, recipient } => (grant, recipient.clone(), Kind::Start),
+            Order::Extend { grant } => (grant, String::new(), Kind::Extend),
+            Order::ResetCredentials { grant, recipient } => (grant, recipient.clone(), Kind::Reset),
+            Order::CheckIntegration | Order::SyncIntegration | Order::Revoke { .. } => return None,
+        };
         let start = Start {
             grant: grant.clone(),
-            recipient: recipient.to_owned(),
+            recipient,
             attempt: lease.task.attempt,
             lease_deadline: lease.deadline,
         };
-        self.carry_out(lease, start, Kind::Start, view).await
-    }
-
-    pub(super) async fn run_extend(
-        &self,
-        lease: &Lease,
-        grant: &Grant,
-        view: &LeaseView,
-    ) -> Option<TaskOutcome> {
-        let start = Start {
-            grant: grant.clone(),
-            recipient: String::new(),
-            attempt: lease.task.attempt,
-            lease_deadline: lease.deadline,
-        };
-        self.carry_out(lease, start, Kind::Extend, view).await
-    }
-
-    pub(super) async fn run_reset(
-        &self,
-        lease: &Lease,
-        grant: &Grant,
-        recipient: &str,
-        view: &LeaseView,
-    ) -> Option<TaskOutcome> {
-        let start = Start {
-            grant: grant.clone(),
-            recipient: recipient.to_owned(),
-            attempt: lease.task.attempt,
-            lease_deadline: lease.deadline,
-        };
-        self.carry_out(lease, start, Kind::Reset, view).await
+        self.carry_out(lease, start, kind, view).await
     }
 
     async fn carry_out(
@@ -102,7 +39,7 @@ impl Executor {
         kind: Kind,
         view: &LeaseView,
     ) -> Option<TaskOutcome> {
-        let permit = match self.judge(lease, &start.grant, kind) {
+        let mut permit = match self.judge(lease, &start, kind) {
             Ok(permit) => permit,
             Err(failure) => return Some(TaskOutcome::Failed(failure)),
         };
@@ -117,9 +54,8 @@ impl Executor {
         if let Err(failure) = self.intend(lease, &start.grant, kind).await {
             return Some(TaskOutcome::Failed(failure));
         }
-        let mut permit = permit;
-        let mut schedule: Option<(ErrorClass, Schedule)> = None;
-        let mut begun_once = false;
+        let mut schedule = None;
+        let mut stands = Stands::No;
         loop {
             start.lease_deadline = *view.deadline.borrow();
             let work = Work {
@@ -128,61 +64,66 @@ impl Executor {
                 start: &start,
                 kind,
             };
-            let (error, begun) = match self.act(&work, view).await {
+            let error = match self.act(&work, view).await {
                 Acted::Done(progress) => return Some(self.succeeded(&start, kind, progress).await),
-                Acted::NotBegun if begun_once => return Some(self.undecided(&start.grant)),
-                Acted::NotBegun => {
-                    self.abandon(&start.grant, kind).await;
-                    return None;
+                Acted::NotBegun => return self.called_back(&start.grant, kind, stands).await,
+                Acted::Failed {
+                    error,
+                    stands: left,
+                } => {
+                    stands = stands.max(left);
+                    error
                 }
-                Acted::Failed { error, begun } => (error, begun),
             };
-            begun_once |= begun;
             let reached = error.class() != ErrorClass::Transient;
             self.shared.slots.note(start.grant.integration, reached);
-            if view.cancel.is_cancelled() && !begun_once {
-                self.abandon(&start.grant, kind).await;
-                return None;
+            if view.cancel.is_cancelled() {
+                return self.called_back(&start.grant, kind, stands).await;
             }
-            let pause = next_pause(&mut schedule, &error).filter(|_| !view.cancel.is_cancelled());
-            let Some(pause) = pause else {
-                log_failure("a start was not carried out", &error);
-                if !begun_once || error.class() != ErrorClass::Transient {
-                    self.abandon(&start.grant, kind).await;
-                }
-                return Some(TaskOutcome::Failed(error.failure().clone()));
+            let Some(pause) = next_pause(&mut schedule, &error) else {
+                log_failure("an order was not carried out", &error);
+                return Some(
+                    self.give_up(&start.grant, kind, stands, error.failure().clone())
+                        .await,
+                );
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = view.cancel.cancelled() => {}
             }
             // Settings, clocks and the freeze may have changed while waiting.
-            permit = match self.judge(lease, &start.grant, kind) {
+            permit = match self.judge(lease, &start, kind) {
                 Ok(permit) => permit,
-                Err(failure) => return Some(TaskOutcome::Failed(failure)),
+                Err(failure) => {
+                    return Some(self.give_up(&start.grant, kind, stands, failure).await);
+                }
             };
         }
     }
 
-    fn judge(&self, lease: &Lease, grant: &Grant, kind: Kind) -> Result<Permit, Failure> {
+    fn judge(&self, lease: &Lease, start: &Start, kind: Kind) -> Result<Permit, Failure> {
+        let grant = &start.grant;
         let integration = self.integration(grant.integration);
-        let first_started = self.parts.ledger.read(|state| {
-            state
-                .grants
-                .get(&grant.id)
-                .and_then(|record| record.started_at)
-        });
         let judged = Judged {
             grant,
             integration: integration.as_ref(),
             issued_at: (kind == Kind::Start).then_some(lease.task.issued_at),
-            first_started,
-            lease_deadline: (kind == Kind::Start).then_some(lease.deadline),
+            first_started: self.first_started(grant),
+            lease_deadline: (kind == Kind::Start).then_some(start.lease_deadline),
         };
         match policy::judge(&self.guardrails(), judged, self.now()) {
             Authorization::Permitted(permit) => Ok(permit),
             Authorization::Denied(denial) => Err(denial.into()),
         }
+    }
+
+    fn first_started(&self, grant: &Grant) -> Option<Timestamp> {
+        self.parts.ledger.read(|state| {
+            state
+                .grants
+                .get(&grant.id)
+                .and_then(|record| record.started_at)
+        })
     }
 
     /// Makes the intent durable: without it nothing starts.
@@ -200,7 +141,7 @@ impl Executor {
             let source: &dyn std::error::Error = &error;
             tracing::error!(grant.id = %grant.id, error = source, "a start was refused: its intent cannot be recorded");
             Failure {
-                class: ErrorClass::Transient,
+                class: ErrorClass::NeedsOperator,
                 reason: "ledger_unavailable",
                 message: "this instance cannot write its ledger, so it starts nothing".to_owned(),
                 hint: Some("free space in the state folder or replace a damaged ledger; see the connector's log".to_owned()),
@@ -209,67 +150,14 @@ impl Executor {
         })
     }
 
-    async fn act(&self, work: &Work<'_>, view: &LeaseView) -> Acted {
-        let planned = tokio::select! {
-            planned = work.plan() => planned,
-            () = view.cancel.cancelled() => return Acted::NotBegun,
-        };
-        let steps = match planned {
-            Ok(plan) => plan.steps,
-            Err(error) => {
-                return Acted::Failed {
-                    error,
-                    begun: false,
-                };
-            }
-        };
-        let mut progress = Progress::default();
-        let mut begun = false;
-        for step in steps {
-            if view.cancel.is_cancelled() && !begun {
-                return Acted::NotBegun;
-            }
-            begun |= gives_access(&step.change);
-            match self.step(work, &step).await {
-                Ok(applied) => progress.take(applied),
-                Err(error) => return Acted::Failed { error, begun },
-            }
-        }
-        self.shared.slots.note(work.start.grant.integration, true);
-        Acted::Done(progress)
-    }
-
-    async fn step(&self, work: &Work<'_>, step: &Step) -> Result<Applied, TargetError> {
-        let grant = work.start.grant.id;
-        let name = point_of(&step.change);
-        self.journal(vec![Event::StepBegan {
-            grant,
-            note: step.note.clone(),
-        }])
-        .await;
-        cut::point(format_args!("{name}.before"));
-        let outcome = work.target.apply(work.permit, work.start, step).await;
-        cut::point(format_args!("{name}.after"));
-        let seen = match &outcome {
-            Ok(applied) => Ok(applied.evidence.clone()),
-            Err(error) => Err(error.failure().reason.to_owned()),
-        };
-        self.parts.ledger.note(vec![Event::StepDone {
-            grant,
-            note: step.note.clone(),
-            outcome: seen,
-        }]);
-        outcome
-    }
-
     async fn succeeded(&self, start: &Start, kind: Kind, progress: Progress) -> TaskOutcome {
         let grant = &start.grant;
         if kind == Kind::Extend {
-            self.journal(vec![Event::ExpiryMoved {
+            let moved = Event::ExpiryMoved {
                 grant: grant.id,
                 expiry: grant.expiry,
-            }])
-            .await;
+            };
+            self.journal(vec![moved]).await;
             self.shared.timer_changed.notify_one();
         }
         let login = progress.login.unwrap_or_default();
@@ -282,12 +170,51 @@ impl Executor {
             grant.principal,
             grant.expiry
         );
-        started(
-            login,
-            started_at,
-            grant,
-            progress.credential.unwrap_or(CredentialChange::Unchanged),
-        )
+        let credential = progress.credential.unwrap_or(CredentialChange::Unchanged);
+        started(login, started_at, grant, credential)
+    }
+
+    /// The order was taken back, or the process stops. What has had no effect is handed back.
+    async fn called_back(&self, grant: &Grant, kind: Kind, stands: Stands) -> Option<TaskOutcome> {
+        if kind == Kind::Start && stands != Stands::No {
+            return Some(self.undecided(grant));
+        }
+        self.abandon(grant, kind).await;
+        None
+    }
+
+    /// Answers for an order this delivery does not try again, so that nothing stands that nobody counts.
+    async fn give_up(
+        &self,
+        grant: &Grant,
+        kind: Kind,
+        stands: Stands,
+        failure: Failure,
+    ) -> TaskOutcome {
+        match (kind, stands) {
+            (Kind::Extend | Kind::Reset, _) => TaskOutcome::Failed(failure),
+            (Kind::Start, Stands::No) => {
+                self.abandon(grant, kind).await;
+                TaskOutcome::Failed(failure)
+            }
+            (Kind::Start, Stands::Maybe) => self.undecided(grant),
+            (Kind::Start, Stands::Yes) => self.roll_back(grant, failure).await,
+        }
+    }
+
+    /// Ends a grant whose start had its effect and then failed. Only a closed end lets the failure stand as final.
+    async fn roll_back(&self, grant: &Grant, failure: Failure) -> TaskOutcome {
+        let mut watching = self.ensure_end(EndWarrant {
+            grant: grant.clone(),
+            reason: EndReason::StartFailed,
+            source: WarrantSource::Ledger,
+        });
+        match EndProgress::settled(&mut watching).await {
+            EndProgress::Closed(_) => TaskOutcome::Failed(failure),
+            EndProgress::Running | EndProgress::Failing(_) | EndProgress::Extended => {
+                self.undecided(grant)
+            }
+        }
     }
 
     /// Records that a start had no effect. Extensions and resets leave the grant as it was.
@@ -297,48 +224,19 @@ impl Executor {
         }
     }
 
-    /// The outcome of a step is not known and there is no time left to look: the next delivery or the sweep decides.
+    /// Whether access stands is not known and there is no time left to look: the next delivery or the sweep decides.
     fn undecided(&self, grant: &Grant) -> TaskOutcome {
         self.shared.sweep_now.notify_one();
         TaskOutcome::Failed(Failure {
             class: ErrorClass::Transient,
             reason: "outcome_unknown",
             message: format!(
-                "the connection broke while grant `{}` was being started",
+                "it is not known yet whether grant `{}` was started",
                 grant.id
             ),
             hint: None,
             retry_after: None,
         })
-    }
-}
-
-impl Work<'_> {
-    async fn plan(&self) -> Result<Plan, TargetError> {
-        match self.kind {
-            Kind::Start => self.target.plan_start(self.permit, self.start).await,
-            Kind::Extend => {
-                self.target
-                    .plan_extend(self.permit, &self.start.grant)
-                    .await
-            }
-            Kind::Reset => self.target.plan_reset(self.permit, self.start).await,
-        }
-    }
-}
-
-/// Names the cut points around a change.
-pub(super) fn point_of(change: &Change) -> &'static str {
-    match change {
-        Change::PrepareAccessRole { .. } => "start.prepare_access_role",
-        Change::StartGrant(_) => "start.start_grant",
-        Change::MoveExpiry { .. } => "extend.move_expiry",
-        Change::SetCredential { .. } => "start.set_credential",
-        Change::Verify => "start.verify",
-        Change::CloseDoor => "end.close_door",
-        Change::EndSessions => "end.end_sessions",
-        Change::BlockLogin => "end.block_login",
-        Change::CleanUp => "clean_up",
     }
 }
 
@@ -353,25 +251,4 @@ fn next_pause(
     }
     let (_, schedule) = schedule.as_mut()?;
     schedule.next_wait(error.failure().retry_after)
-}
-
-/// Tells whether a change can give somebody access; a shared role alone gives none.
-fn gives_access(change: &Change) -> bool {
-    match change {
-        Change::StartGrant(_) | Change::MoveExpiry { .. } | Change::SetCredential { .. } => true,
-        Change::PrepareAccessRole { .. }
-        | Change::Verify
-        | Change::CloseDoor
-        | Change::EndSessions
-        | Change::BlockLogin
-        | Change::CleanUp => false,
-    }
-}
-
-impl Progress {
-    fn take(&mut self, applied: Applied) {
-        self.login = applied.login.or(self.login.take());
-        self.started_at = applied.started_at.or(self.started_at);
-        self.credential = applied.credential.or(self.credential.take());
-    }
 }

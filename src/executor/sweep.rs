@@ -18,6 +18,9 @@ const OTHERS_GRACE: jiff::SignedDuration = jiff::SignedDuration::from_secs(3);
 /// Longest time one integration may hold up the sweep of the others.
 const SWEEP_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long a call for a sweep waits for others like it: ends come in bursts, and each sweep reads a whole record.
+const GATHER: Duration = Duration::from_millis(250);
+
 /// What one sweep does besides reading the records.
 #[derive(Debug, Clone, Copy)]
 struct Sweep {
@@ -69,10 +72,15 @@ impl Executor {
                 () = stop.cancelled() => return,
                 () = self.sweep_once(sweep) => {}
             }
+            let every = self.shared.options.sweep_every;
+            let called = async {
+                self.shared.sweep_now.notified().await;
+                tokio::time::sleep(GATHER.min(every)).await;
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.shared.options.sweep_every) => {}
-                () = self.shared.sweep_now.notified() => {}
+                () = tokio::time::sleep(every) => {}
+                () = called => {}
             }
         }
     }

@@ -57,16 +57,15 @@ impl Executor {
             self.shared.slots.try_any(integration)
         };
         let executor = self.clone();
-        if !is_end && slot.is_none() {
-            self.shared
-                .tasks
-                .spawn(async move { executor.hand_back(&held).await });
-            return;
-        }
         let grant = held.lease.task.order.grant_id();
+        // Also while it is handed back: it would be sent again before the control plane hears of that.
         self.running(|running| running.insert(task, Running { grant }));
         self.shared.tasks.spawn(async move {
-            executor.work(&held, slot).await;
+            if is_end || slot.is_some() {
+                executor.work(&held, slot).await;
+            } else {
+                executor.hand_back(&held).await;
+            }
             executor.running(|running| running.remove(&task));
         });
     }
@@ -103,12 +102,8 @@ impl Executor {
         match &task.order {
             Order::CheckIntegration => Some(self.check(task.integration).await),
             Order::SyncIntegration => Some(self.synchronise(task.integration).await),
-            Order::Start { grant, recipient } => {
-                self.run_start(lease, grant, recipient, view).await
-            }
-            Order::Extend { grant } => self.run_extend(lease, grant, view).await,
-            Order::ResetCredentials { grant, recipient } => {
-                self.run_reset(lease, grant, recipient, view).await
+            Order::Start { .. } | Order::Extend { .. } | Order::ResetCredentials { .. } => {
+                self.run_judged(lease, view).await
             }
             Order::Revoke { grant } => Some(self.run_revoke(grant).await),
         }

@@ -51,6 +51,8 @@ pub enum Trouble {
     BeforeStart,
     /// The next start has its effect, and its answer is lost.
     AfterStart,
+    /// The next look at what was started fails.
+    Verify,
     /// The next end fails before its effect.
     BeforeEnd,
 }
@@ -291,6 +293,7 @@ impl Target for FakeTarget {
                 }
             }
             Change::Verify => {
+                inside.strike(Trouble::Verify)?;
                 applied.started_at = inside
                     .grants
                     .get(&grant.id)

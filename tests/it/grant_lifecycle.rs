@@ -103,6 +103,19 @@ async fn a_start_that_fails_for_good_leaves_nothing_and_is_reported() {
 }
 
 #[tokio::test]
+async fn a_start_that_stands_but_cannot_be_verified_is_ended_again() {
+    let rig = Rig::start();
+    rig.system
+        .fail_next(Trouble::Verify, ErrorClass::NeedsOperator);
+    let grant = rig.grant();
+    let task = rig.order_start(&grant);
+    assert_eq!(reason(&rig.outcome(task).await), "planned");
+    assert!(!rig.system.has_access(grant.id));
+    let (_, why) = rig.system.grant(grant.id).unwrap().ended.unwrap();
+    assert_eq!(why, EndReason::StartFailed);
+}
+
+#[tokio::test]
 async fn orders_the_rules_forbid_touch_nothing() {
     let rig = Rig::start();
     let check = async |grant: apono_connector::domain::Grant, expect: &str| {
@@ -287,4 +300,28 @@ async fn stopping_hands_back_what_has_not_begun() {
         rig.ledger
             .read(|state| !state.grants.contains_key(&grant.id))
     );
+}
+
+#[tokio::test]
+async fn a_task_counts_as_held_until_its_report_is_acknowledged() {
+    let rig = Rig::start();
+    rig.control.set_deaf(true);
+    let grant = rig.grant();
+    let task = rig.order_start(&grant);
+    rig.until("the access is there and the report waits", || {
+        rig.ledger.read(|state| !state.outbox.is_empty())
+    })
+    .await;
+    rig.control.assign(rig.integration.clone());
+    rig.until("the next request for work names it", || {
+        rig.control.held().contains(&task)
+    })
+    .await;
+    rig.control.set_deaf(false);
+    rig.outcome(task).await;
+    rig.control.assign(rig.integration.clone());
+    rig.until("a later one does not", || {
+        !rig.control.held().contains(&task)
+    })
+    .await;
 }

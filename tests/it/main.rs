@@ -7,6 +7,8 @@ mod support;
 #[cfg(test)]
 mod config_errors;
 #[cfg(test)]
+mod control_channel;
+#[cfg(test)]
 mod cut_points;
 #[cfg(test)]
 mod expiry_offline;
@@ -14,6 +16,8 @@ mod expiry_offline;
 mod grant_lifecycle;
 #[cfg(test)]
 mod ledger_open;
+#[cfg(test)]
+mod offline_ends;
 #[cfg(test)]
 mod pg_connect;
 #[cfg(test)]

@@ -320,7 +320,9 @@ on_every_server! {
         let error = ended.unwrap_err();
         assert_eq!(error.class(), ErrorClass::Transient, "{error:?}");
         assert_ne!(items.last(), Some(&InventoryItem::Complete));
-        assert!(items.len() < 300);
+        // Other tests fill the same server, so only what is ours counts.
+        let ours = items.iter().filter_map(record).filter(|r| r.path[0] == road.database);
+        assert!(ours.count() < 300);
     }
 }
 

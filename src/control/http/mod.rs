@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use token::TokenKeeper;
-use upload::AbortFlag;
+use upload::Filled;
 use url::Url;
 
 /// What a lease call may take beyond its wait: 10 s.
@@ -393,22 +393,26 @@ impl ControlPlane for HttpControlPlane {
         records: InventoryStream,
     ) -> Result<u64, ControlError> {
         let id = integration.as_uuid().to_string();
-        let aborted = AbortFlag::default();
-        let body = upload::body(uuid::Uuid::now_v7(), records, aborted.clone());
+        // One chunk waits while another is sent.
+        let (chunks, waiting) = tokio::sync::mpsc::channel(1);
         let request = self
             .client
             .post(self.path(&["integrations", &id, "inventory"]))
             .header("content-type", "application/x-ndjson")
             .header("content-encoding", "gzip")
             .timeout(UPLOAD_LIMIT)
-            .body(Body::wrap_stream(body));
-        match self
-            .send::<wire::InventoryReply>("inventory", request)
-            .await
-        {
-            Ok(reply) => Ok(reply.revision),
-            Err(_) if aborted.is_set() => Err(ControlError::Aborted),
-            Err(error) => Err(error),
-        }
+            .body(Body::wrap_stream(upload::body(waiting)));
+        let answer = self.send::<wire::InventoryReply>("inventory", request);
+        let filling = upload::fill(uuid::Uuid::now_v7(), records, chunks);
+        tokio::pin!(answer);
+        // Whichever ends first: an early refusal drops the source, a failed source drops the call.
+        let answer = tokio::select! {
+            answer = &mut answer => answer,
+            filled = filling => match filled {
+                Ok(Filled::Done) => answer.await,
+                Ok(Filled::Aborted) | Err(_) => return Err(ControlError::Aborted),
+            },
+        };
+        answer.map(|reply| reply.revision)
     }
 }

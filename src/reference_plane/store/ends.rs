@@ -8,6 +8,8 @@ use rusqlite::params;
 
 impl Store {
     /// Notes grants that ended without an order, or became clean. Idempotent per grant.
+    ///
+    /// An end is a fact, whatever became of the session that reports it.
     pub(in crate::reference_plane) fn ends(
         &mut self,
         connector: &str,
@@ -24,7 +26,6 @@ impl Store {
         }
         report.ends.iter().try_for_each(check_end)?;
         self.write(|tx| {
-            tx.session_instance(connector, report.session)?;
             for end in &report.ends {
                 tx.note_end(connector, end)?;
             }

@@ -171,7 +171,7 @@ impl Tx<'_> {
     /// Queues a task again from a time on.
     pub(super) fn queue_again(&self, task: &TaskRow, from: At) -> Result<(), PlaneError> {
         self.exec(
-            "UPDATE tasks SET state = 'queued', session = NULL, lease_deadline = NULL, not_before = ?2
+            "UPDATE tasks SET state = 'queued', lease_deadline = NULL, not_before = ?2
              WHERE id = ?1",
             params![task.id, from],
         )?;

@@ -88,7 +88,7 @@ impl Tx<'_> {
     /// Takes a queued task back for good.
     pub(super) fn withdraw(&self, task: &TaskRow) -> Result<(), PlaneError> {
         self.exec(
-            "UPDATE tasks SET state = 'cancelled', session = NULL, lease_deadline = NULL, finished_at = ?2
+            "UPDATE tasks SET state = 'cancelled', lease_deadline = NULL, finished_at = ?2
              WHERE id = ?1",
             params![task.id, self.now()],
         )?;
@@ -110,7 +110,7 @@ impl Tx<'_> {
             retry_after_s: None,
         };
         self.exec(
-            "UPDATE tasks SET state = 'failed', session = NULL, lease_deadline = NULL, finished_at = ?2,
+            "UPDATE tasks SET state = 'failed', lease_deadline = NULL, finished_at = ?2,
                  outcome = ?3, outcome_attempt = NULL WHERE id = ?1",
             params![task.id, self.now(), json(&outcome)?],
         )?;

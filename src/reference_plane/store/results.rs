@@ -18,7 +18,6 @@ impl Store {
         report: &ResultRequest,
     ) -> Result<Acknowledged, PlaneError> {
         self.write(|tx| {
-            let instance = tx.session_instance(connector, report.session)?;
             let row = tx.task(connector, task)?;
             let outcome = json(&report.outcome)?;
             if row.outcome_attempt == Some(report.attempt) {
@@ -32,7 +31,7 @@ impl Store {
                     ));
                 }
             } else {
-                check_attempt(&row, report, instance)?;
+                tx.check_attempt(&row, report)?;
                 check_shape(&row, &report.outcome)?;
                 tx.exec(
                     "UPDATE tasks SET outcome = ?2, outcome_attempt = ?3 WHERE id = ?1",
@@ -48,6 +47,24 @@ impl Store {
 }
 
 impl Tx<'_> {
+    /// Accepts the current attempt, from the session it was leased to, even if that is over by now, or from its instance's next one.
+    fn check_attempt(&self, row: &TaskRow, report: &ResultRequest) -> Result<(), PlaneError> {
+        let same_session = row.session == Some(Id(report.session));
+        let holder = same_session
+            || row.instance == Some(self.session_instance(&row.connector, report.session)?);
+        if row.attempt == report.attempt && holder {
+            return Ok(());
+        }
+        Err(PlaneError::conflict(
+            "stale_attempt",
+            format!(
+                "task `{}` is at attempt {}, the result is for attempt {} of another delivery",
+                row.id.0, row.attempt, report.attempt
+            ),
+        )
+        .hint("drop the report; report a grant that ended through `ends`"))
+    }
+
     fn apply(&self, task: &TaskRow, outcome: &Outcome) -> Result<(), PlaneError> {
         match outcome {
             Outcome::Succeeded { start, end } => {
@@ -114,7 +131,7 @@ impl Tx<'_> {
 
     fn finish(&self, task: &TaskRow, state: &str) -> Result<(), PlaneError> {
         self.exec(
-            "UPDATE tasks SET state = ?2, session = NULL, lease_deadline = NULL, finished_at = ?3 WHERE id = ?1",
+            "UPDATE tasks SET state = ?2, lease_deadline = NULL, finished_at = ?3 WHERE id = ?1",
             params![task.id, state, self.now()],
         )?;
         Ok(())
@@ -186,20 +203,6 @@ impl Tx<'_> {
         }
         Ok(())
     }
-}
-
-fn check_attempt(row: &TaskRow, report: &ResultRequest, instance: Id) -> Result<(), PlaneError> {
-    if row.attempt == report.attempt && row.instance == Some(instance) {
-        return Ok(());
-    }
-    Err(PlaneError::conflict(
-        "stale_attempt",
-        format!(
-            "task `{}` is at attempt {}, the result is for attempt {} of another delivery",
-            row.id.0, row.attempt, report.attempt
-        ),
-    )
-    .hint("drop the report; report a grant that ended through `ends`"))
 }
 
 fn check_shape(row: &TaskRow, outcome: &Outcome) -> Result<(), PlaneError> {

@@ -152,7 +152,7 @@ impl Tx<'_> {
     pub(super) fn forget_sessions(&self) -> Result<(), PlaneError> {
         self.exec("DELETE FROM sessions", params![])?;
         self.exec(
-            "UPDATE tasks SET state = 'queued', session = NULL, lease_deadline = NULL, not_before = ?1
+            "UPDATE tasks SET state = 'queued', lease_deadline = NULL, not_before = ?1
              WHERE state = 'leased'",
             params![self.now()],
         )?;

@@ -9,6 +9,7 @@ use super::pool::{Conn, For};
 use super::render::{comment, id, lit, membership, texts};
 use super::rows::Rows;
 use super::scope::{self, Gap, Object, Scope};
+use crate::cut;
 use crate::domain::{ErrorClass, Evidence, Permission, ResourceKind, ResourceRef};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,6 +37,7 @@ impl PostgresTarget {
         let home = self.home(For::Work).await?;
         self.make_access_role(&home, access_role, resource, permission)
             .await?;
+        cut::point("postgres.access_role.made");
         let mut granted = 0;
         match resource.database() {
             None => {
@@ -56,6 +58,7 @@ impl PostgresTarget {
                 self.pool.put(there);
             }
         }
+        cut::point("postgres.access_role.filled");
         let home = self.home(For::Work).await?;
         home.batch(
             "note that the access role is complete",

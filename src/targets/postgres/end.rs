@@ -9,6 +9,7 @@ use super::pool::Conn;
 use super::render::{self, DoorFacts, access_role_name, id};
 use super::rows::{Line, Rows};
 use super::sessions::{self, Seen, Which};
+use crate::cut;
 use crate::domain::{EndReason, ErrorClass, Evidence};
 use crate::policy::EndWarrant;
 use crate::targets::Ended;
@@ -34,7 +35,7 @@ struct State {
     access_role: String,
     expiry: jiff::Timestamp,
     is_ahead: bool,
-    ended: bool,
+    ended: Option<jiff::Timestamp>,
     /// Other live grants of the login that need the same membership.
     needed: u32,
     /// Rows of the membership in the catalog.
@@ -49,7 +50,7 @@ impl State {
             access_role: line.text(2)?.to_owned(),
             expiry: line.time(3)?,
             is_ahead: line.yes(4)?,
-            ended: line.maybe_time(5)?.is_some(),
+            ended: line.maybe_time(5)?,
             needed: line.count(7)?,
             member: line.count(8)?,
         })
@@ -95,6 +96,7 @@ impl PostgresTarget {
         };
         let rows = Rows::of(READ, conn.batch(READ, &render::door_read(&facts)).await?);
         let state = State::read(rows.one("grant")?)?;
+        cut::point("postgres.door.locked");
         if state.connector != home.connector.as_str() {
             conn.roll_back().await;
             return Err(Trouble::refused(
@@ -109,11 +111,11 @@ impl PostgresTarget {
         let locked = rows
             .tagged("locked")
             .any(|line| line.maybe(0) == Some(&state.login));
-        if !state.ended && !locked {
+        if state.ended.is_none() && !locked {
             // The start committed between our two looks: begin again, now with its lock.
             return Err(Trouble::changed());
         }
-        if !state.ended && warrant.reason == EndReason::Expired && state.is_ahead {
+        if state.ended.is_none() && warrant.reason == EndReason::Expired && state.is_ahead {
             conn.roll_back().await;
             return Ok(Ended {
                 evidence: Evidence::default().with("expiry", state.expiry),
@@ -126,6 +128,7 @@ impl PostgresTarget {
         let revoked = (state.needed == 0 && state.member > 0).then_some(state.access_role.as_str());
         let sql = render::door_close(grant.id, warrant.reason, &state.login, revoked);
         let rows = Rows::of(CLOSE, conn.batch(CLOSE, &sql).await?);
+        cut::point("postgres.door.closed");
         let end = rows.tagged("ended").next();
         let left = match rows.tagged("left").next() {
             Some(line) => line.count(0)?,
@@ -141,7 +144,7 @@ impl PostgresTarget {
         }
         Ok(Ended {
             evidence,
-            ended_at: end.map(|line| line.maybe_time(0)).transpose()?.flatten(),
+            ended_at: end.map_or(Ok(state.ended), |line| line.maybe_time(0))?,
             reason: end
                 .and_then(|line| EndReason::parse(line.maybe(1).unwrap_or_default()))
                 .or(Some(warrant.reason)),
@@ -160,9 +163,6 @@ impl PostgresTarget {
             return Ok(sessions_ended("", NOBODY));
         };
         let seen = sessions::end(conn, &login, Which::Present).await?;
-        if seen.before > 0 {
-            self.note_sessions(conn, &login).await?;
-        }
         if seen.after > 0 {
             return Err(still_there(&login, seen));
         }
@@ -176,17 +176,18 @@ impl PostgresTarget {
         warrant: &EndWarrant,
     ) -> Result<Ended, Trouble> {
         let Some(login) = self.recorded_login(conn, warrant).await? else {
-            self.note_closed(conn, warrant).await?;
+            let sql = render::closed(warrant.grant.id, "");
+            conn.batch("note that the grant is closed", &sql).await?;
             return Ok(sessions_ended("", NOBODY));
         };
         let blocked = self.block(conn, &login).await?;
+        cut::point("postgres.login.blocked");
         let seen = if blocked {
-            self.end_all(conn, &login).await?
+            end_all(conn, &login).await?
         } else {
             NOBODY
         };
-        self.nothing_left(conn, warrant, &login).await?;
-        self.note_closed(conn, warrant).await?;
+        self.note_closed(conn, warrant, &login).await?;
         let mut ended = sessions_ended(&login, seen);
         ended.evidence = ended.evidence.with("login_blocked", blocked);
         Ok(ended)
@@ -196,7 +197,7 @@ impl PostgresTarget {
     pub(super) async fn shut(&self, conn: &Conn<'_>, login: &str) -> Result<bool, Trouble> {
         let blocked = self.block(conn, login).await?;
         if blocked {
-            self.end_all(conn, login).await?;
+            end_all(conn, login).await?;
         }
         Ok(blocked)
     }
@@ -215,25 +216,6 @@ impl PostgresTarget {
                 result => return result,
             }
         }
-    }
-
-    /// After the block nobody can come any more: all sessions go, and none may be left.
-    async fn end_all(&self, conn: &Conn<'_>, login: &str) -> Result<Seen, Trouble> {
-        let seen = sessions::end(conn, login, Which::All).await?;
-        if seen.before > 0 {
-            self.note_sessions(conn, login).await?;
-        }
-        if seen.after > 0 {
-            return Err(still_there(login, seen));
-        }
-        Ok(seen)
-    }
-
-    async fn note_closed(&self, conn: &Conn<'_>, warrant: &EndWarrant) -> Result<(), Trouble> {
-        let sql = render::closed(warrant.grant.id);
-        conn.batch("note that the grant is closed", &sql)
-            .await
-            .map(drop)
     }
 
     async fn block_once(&self, conn: &Conn<'_>, login: &str) -> Result<bool, Trouble> {
@@ -301,22 +283,29 @@ impl PostgresTarget {
         ))
     }
 
-    /// Reads back that no membership in a shared role of ours is left but those of live grants.
-    async fn nothing_left(
+    /// Reads back that the grant's membership is gone unless a live grant needs it, and only then calls the grant closed.
+    async fn note_closed(
         &self,
         conn: &Conn<'_>,
         warrant: &EndWarrant,
         login: &str,
     ) -> Result<(), Trouble> {
         const DOING: &str = "read back the memberships of the login";
-        let sql = format!(
-            "SELECT 'left', r.rolname, pg_catalog.pg_get_userbyid(m.grantor) FROM pg_catalog.pg_auth_members m\n\
+        let left = format!(
+            "FROM pg_catalog.pg_auth_members m\n\
              JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles l ON l.oid = m.member\n\
              WHERE l.rolname = {login} AND r.rolname = (SELECT access_role FROM apono.\"grant\" WHERE id = '{id}')\n\
              AND NOT EXISTS (SELECT FROM apono.\"grant\" g WHERE g.login = l.rolname AND g.access_role = r.rolname AND g.ended_at IS NULL)\n\
              AND (l.rolcanlogin OR EXISTS (SELECT FROM apono.\"grant\" g WHERE g.login = l.rolname AND g.ended_at IS NULL))",
             login = render::lit(login),
             id = warrant.grant.id.as_uuid()
+        );
+        let sql = format!(
+            "BEGIN READ WRITE;\n{}COMMIT;\nSELECT 'left', r.rolname, pg_catalog.pg_get_userbyid(m.grantor) {left}",
+            render::closed(
+                warrant.grant.id,
+                &format!(" AND NOT EXISTS (SELECT {left})")
+            ),
         );
         let rows = Rows::of(DOING, conn.batch(DOING, &sql).await?);
         match rows.tagged("left").next() {
@@ -338,19 +327,15 @@ impl PostgresTarget {
             }
         }
     }
+}
 
-    /// Notes when a session of the login was last seen: the role is dropped only some time after.
-    pub(super) async fn note_sessions(&self, conn: &Conn<'_>, login: &str) -> Result<(), Trouble> {
-        conn.batch(
-            "note when a session was last seen",
-            &format!(
-                "UPDATE apono.login SET last_session_at = pg_catalog.clock_timestamp() WHERE name = {}",
-                render::lit(login)
-            ),
-        )
-        .await
-        .map(drop)
+/// After the block nobody can come any more: all sessions go, and none may be left.
+async fn end_all(conn: &Conn<'_>, login: &str) -> Result<Seen, Trouble> {
+    let seen = sessions::end(conn, login, Which::All).await?;
+    if seen.after > 0 {
+        return Err(still_there(login, seen));
     }
+    Ok(seen)
 }
 
 fn sessions_ended(login: &str, seen: Seen) -> Ended {

@@ -8,6 +8,7 @@ use super::observe;
 use super::pool::{Conn, For};
 use super::render::{comment, id, lit, owner_membership, self_membership};
 use super::rows::Rows;
+use crate::cut;
 
 /// The owner of what people left behind: may not log in, is a member of nothing, holds nothing.
 const LEFTOVERS_ROLE: &str = "leftovers_apono";
@@ -92,7 +93,9 @@ impl PostgresTarget {
         let sql = reassign(&there, role, &leftovers, &schemas, &dropped);
         // The lock is held in the home database while we work in this one; both are bounded by the server's time-outs.
         home.batch("take the lock of the role's row", lock).await?;
+        cut::point("postgres.empty_role.before");
         let done = there.batch("empty the role", &sql).await;
+        cut::point("postgres.empty_role.after");
         home.roll_back().await;
         if let Err(error) = done {
             if error.sqlstate() == Some("2BP01") || error.sqlstate() == Some("42501") {

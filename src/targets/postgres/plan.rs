@@ -282,3 +282,6 @@ pub(super) fn check_ours(role: &Role) -> Result<(), Trouble> {
         hint,
     ))
 }
+
+#[cfg(test)]
+mod tests;

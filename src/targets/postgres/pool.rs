@@ -250,6 +250,10 @@ impl Pool {
                 host: self.settings.host.clone(),
             });
         }
+        // A primary may be set to read-only by default; our transactions say what they are.
+        session
+            .batch("allow writing", "SET default_transaction_read_only = off")
+            .await?;
         self.become_admin(&session).await?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(credential);
         Ok(session)

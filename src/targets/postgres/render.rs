@@ -154,7 +154,7 @@ pub(super) fn start(facts: &StartFacts<'_>) -> Secret {
     sql += &format!(
         "INSERT INTO apono.\"grant\" ({GRANT_COLUMNS}, lease_deadline, attempt, started_at)\n\
          VALUES ({}, {}, {}, pg_catalog.clock_timestamp());\n",
-        grant_values(home, &start.grant, login, &planned.access_role),
+        grant_values(home, &start.grant, &lit(login), &planned.access_role),
         moment(start.lease_deadline),
         start.attempt
     );
@@ -176,13 +176,14 @@ pub(super) fn start(facts: &StartFacts<'_>) -> Secret {
 const GRANT_COLUMNS: &str =
     "id, connector, integration, login, access_role, principal, kind, path, level, expiry";
 
+/// `login` is an expression, everything else a value.
 fn grant_values(home: &Home, grant: &Grant, login: &str, access_role: &str) -> String {
     format!(
         "{}, {}, '{}'::uuid, {}, {}, {}, {}, {}, {}, {}",
         uuid(grant.id),
         lit(home.connector.as_str()),
         grant.integration.as_uuid(),
-        lit(login),
+        login,
         lit(access_role),
         lit(grant.principal.as_str()),
         lit(grant.resource.kind().as_str()),
@@ -250,17 +251,16 @@ pub(super) struct CredentialFacts<'a> {
     pub(super) deadline: Timestamp,
 }
 
-/// A new password for the login of a live grant, refused when a later delivery was here already.
+/// A new password for the login of a live grant. The fence alone refuses a stale delivery: a reset counts its own deliveries.
 pub(super) fn set_credential(facts: &CredentialFacts<'_>) -> Secret {
     let mut sql = begin(OWN_LOCK_TIMEOUT);
     sql += &lock_login(facts.login);
     sql += &expect(
         "",
         &format!(
-            "EXISTS (SELECT FROM apono.\"grant\" WHERE id = {} AND login = {} AND ended_at IS NULL AND attempt <= {})",
+            "EXISTS (SELECT FROM apono.\"grant\" WHERE id = {} AND login = {} AND ended_at IS NULL)",
             uuid(facts.start.grant.id),
-            lit(facts.login),
-            facts.start.attempt
+            lit(facts.login)
         ),
     );
     sql += &format!(
@@ -274,7 +274,7 @@ pub(super) fn set_credential(facts: &CredentialFacts<'_>) -> Secret {
         lit(facts.login)
     );
     sql += &format!(
-        "UPDATE apono.\"grant\" SET attempt = {} WHERE id = {};\n",
+        "UPDATE apono.\"grant\" SET attempt = GREATEST(attempt, {}) WHERE id = {};\n",
         facts.start.attempt,
         uuid(facts.start.grant.id)
     );
@@ -347,11 +347,18 @@ pub(super) fn door_read(facts: &DoorFacts<'_>) -> String {
         lit(facts.home.connector.as_str()),
         lit(facts.grant.principal.as_str())
     );
+    // The principal's login as it is called here; the derived name where there is none.
+    let on_record = format!(
+        "COALESCE((SELECT name FROM apono.login WHERE connector = {} AND principal = {}), {})",
+        lit(facts.home.connector.as_str()),
+        lit(facts.grant.principal.as_str()),
+        lit(facts.login)
+    );
     sql += &format!(
         "INSERT INTO apono.\"grant\" ({GRANT_COLUMNS}, ended_at, reason)\n\
          SELECT {}, pg_catalog.clock_timestamp(), {}\n\
          WHERE NOT EXISTS (SELECT FROM apono.history WHERE id = {grant}) ON CONFLICT (id) DO NOTHING;\n",
-        grant_values(facts.home, facts.grant, facts.login, facts.access_role),
+        grant_values(facts.home, facts.grant, &on_record, facts.access_role),
         lit(facts.reason.as_str())
     );
     sql += &format!(
@@ -440,10 +447,10 @@ pub(super) fn block_commit(login: &str, until: Option<&str>, role_exists: bool) 
     )
 }
 
-/// Marks an ended grant as closed.
-pub(super) fn closed(grant: GrantId) -> String {
+/// Marks an ended grant as closed, if the further condition holds.
+pub(super) fn closed(grant: GrantId, and: &str) -> String {
     format!(
-        "UPDATE apono.\"grant\" SET closed_at = pg_catalog.clock_timestamp() WHERE id = {} AND ended_at IS NOT NULL AND closed_at IS NULL;\n",
+        "UPDATE apono.\"grant\" SET closed_at = pg_catalog.clock_timestamp() WHERE id = {} AND ended_at IS NOT NULL AND closed_at IS NULL{and};\n",
         uuid(grant)
     )
 }
@@ -460,3 +467,6 @@ pub(super) fn access_role_name(home: &Home, resource: &ResourceRef, level: Permi
     parts.extend(resource.path().iter().map(String::as_str));
     format!("a_{}_apono", mark::hex16(&parts))
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,18 +34,16 @@ pub(super) struct Seen {
 
 /// Ends the sessions and waits until none of them is left.
 pub(super) async fn end(conn: &Conn<'_>, login: &str, which: Which) -> Result<Seen, Trouble> {
-    let present = look(conn, login).await?;
-    end_hidden(conn, login).await?;
+    let (present, hidden) = first_look(conn, login).await?;
+    end_hidden(conn, login, &hidden).await?;
     let before = count(&present);
     if present.is_empty() {
         return Ok(Seen { before, after: 0 });
     }
-    order(conn, login).await?;
+    let mut now = order(conn, login).await?;
     let begun = Instant::now();
     let mut looks = 0;
     loop {
-        // Each look is a transaction of its own: inside one, the view of sessions stands still.
-        let now = look(conn, login).await?;
         let left: BTreeSet<_> = match which {
             Which::Present => now.intersection(&present).copied().collect(),
             Which::All => now,
@@ -57,10 +55,13 @@ pub(super) async fn end(conn: &Conn<'_>, login: &str, which: Which) -> Result<Se
             });
         }
         looks += 1;
-        if looks % LOOKS_PER_ORDER == 0 {
-            order(conn, login).await?;
-        }
         tokio::time::sleep(LOOK_EVERY).await;
+        // Each look is a transaction of its own: inside one, the view of sessions stands still.
+        now = if looks % LOOKS_PER_ORDER == 0 {
+            order(conn, login).await?
+        } else {
+            look(conn, login).await?
+        };
     }
 }
 
@@ -68,64 +69,82 @@ fn count(pids: &BTreeSet<i64>) -> u32 {
     u32::try_from(pids.len()).unwrap_or(u32::MAX)
 }
 
-/// The processes that serve the login now.
-pub(super) async fn look(conn: &Conn<'_>, login: &str) -> Result<BTreeSet<i64>, Trouble> {
-    const DOING: &str = "look for sessions of the login";
-    let sql = format!(
-        "SELECT 'pid', a.pid FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid WHERE r.rolname = {}",
-        lit(login)
-    );
-    let rows = Rows::of(DOING, conn.batch(DOING, &sql).await?);
-    rows.tagged("pid").map(|line| line.number(0)).collect()
+fn pids(rows: &Rows, tag: &str) -> Result<BTreeSet<i64>, Trouble> {
+    rows.tagged(tag).map(|line| line.number(0)).collect()
 }
 
-/// Tells every session of the login to end. The membership that gives us the right is rolled back; the order stands.
-async fn order(conn: &Conn<'_>, login: &str) -> Result<(), Trouble> {
+/// Asks for the processes that serve the login now.
+fn question(login: &str) -> String {
+    format!(
+        "SELECT 'pid', a.pid FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid WHERE r.rolname = {};\n",
+        lit(login)
+    )
+}
+
+async fn look(conn: &Conn<'_>, login: &str) -> Result<BTreeSet<i64>, Trouble> {
+    const DOING: &str = "look for sessions of the login";
+    pids(
+        &Rows::of(DOING, conn.batch(DOING, &question(login)).await?),
+        "pid",
+    )
+}
+
+/// Also finds processes that wait between log-in and their first appearance, where anybody can make them wait: they show only
+/// as a lock on a database, without a name.
+async fn first_look(
+    conn: &Conn<'_>,
+    login: &str,
+) -> Result<(BTreeSet<i64>, BTreeSet<i64>), Trouble> {
+    const DOING: &str = "look for sessions of the login";
+    let sql = format!(
+        "{}SELECT DISTINCT 'hidden', l.pid FROM pg_catalog.pg_locks l\n\
+         WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted\n\
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL) LIMIT {MAX_HIDDEN};\n",
+        question(login)
+    );
+    let rows = Rows::of(DOING, conn.batch(DOING, &sql).await?);
+    Ok((pids(&rows, "pid")?, pids(&rows, "hidden")?))
+}
+
+/// Tells every session of the login to end, notes that some were seen, and looks again. The membership that gives us the
+/// right is rolled back; the order stands.
+async fn order(conn: &Conn<'_>, login: &str) -> Result<BTreeSet<i64>, Trouble> {
+    const DOING: &str = "end the sessions of the login";
     let sql = format!(
         "BEGIN;\n{}SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a\n\
-         JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid WHERE r.rolname = {};\nROLLBACK;\n",
+         JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid WHERE r.rolname = {l};\nROLLBACK;\n\
+         BEGIN READ WRITE;\nUPDATE apono.login SET last_session_at = pg_catalog.clock_timestamp() WHERE name = {l};\nCOMMIT;\n{}",
         self_membership(login, conn.version()),
-        lit(login)
+        question(login),
+        l = lit(login)
     );
-    match conn.batch("end the sessions of the login", &sql).await {
+    match conn.batch(DOING, &sql).await {
+        Ok(outcome) => pids(&Rows::of(DOING, outcome), "pid"),
         // The role is gone, or somebody else works on it: the next look decides.
-        Err(error)
-            if matches!(
-                error.sqlstate(),
-                Some("42704" | "XX000" | "55P03" | "40P01")
-            ) =>
-        {
-            Ok(())
-        }
-        result => result.map(drop),
+        Err(error) if is_in_the_way(&error) => look(conn, login).await,
+        Err(error) => Err(error),
     }
 }
 
-/// Ends processes of the login that wait between log-in and their first appearance, where anybody can make them wait.
-///
-/// They show only as a lock on a database, without a name. An order to one that is not the login's is refused by the server.
-async fn end_hidden(conn: &Conn<'_>, login: &str) -> Result<(), Trouble> {
-    const DOING: &str = "look for hidden sessions";
-    let sql = format!(
-        "SELECT DISTINCT 'pid', l.pid FROM pg_catalog.pg_locks l\n\
-         WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted\n\
-         AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL) LIMIT {MAX_HIDDEN}"
-    );
-    let rows = Rows::of(DOING, conn.batch(DOING, &sql).await?);
-    for line in rows.tagged("pid") {
+fn is_in_the_way(error: &Trouble) -> bool {
+    matches!(
+        error.sqlstate(),
+        Some("42704" | "XX000" | "55P03" | "40P01")
+    )
+}
+
+/// Ends hidden processes of the login. An order to one that is not the login's is refused by the server.
+async fn end_hidden(conn: &Conn<'_>, login: &str, hidden: &BTreeSet<i64>) -> Result<(), Trouble> {
+    for pid in hidden {
         let sql = format!(
-            "BEGIN;\n{}SELECT pg_catalog.pg_terminate_backend({});\nROLLBACK;\n",
+            "BEGIN;\n{}SELECT pg_catalog.pg_terminate_backend({pid});\nROLLBACK;\n",
             self_membership(login, conn.version()),
-            line.number(0)?
         );
-        if let Err(error) = conn.batch("end a hidden session", &sql).await {
-            // 42501: somebody else's. The others: gone, or in the way; there is a second look before the role is dropped.
-            if !matches!(
-                error.sqlstate(),
-                Some("42501" | "42704" | "XX000" | "55P03" | "40P01")
-            ) {
-                return Err(error);
-            }
+        match conn.batch("end a hidden session", &sql).await {
+            Ok(_) => {}
+            // Somebody else's, gone, or in the way; there is a second look before the role is dropped.
+            Err(error) if error.sqlstate() == Some("42501") || is_in_the_way(&error) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())

@@ -94,22 +94,24 @@ impl Settings {
                 "is absent, must say where the database password is, for example `file:/run/secrets/db`",
             ));
         }
-        match (host, database, tls, reader.problems) {
-            (Some(host), Some(database), Some(tls), problems) if problems.is_empty() => Ok(Self {
-                home: Home {
-                    connector,
-                    integration: integration.id,
-                    database,
-                },
-                digest: integration.digest(),
-                host,
-                port: u16::try_from(port).unwrap_or(DEFAULT_PORT),
-                tls,
-                root_ca,
-                admin_role,
-                clean_up_delay: Duration::from_secs(delay),
-            }),
-            (_, _, _, problems) => Err(problems),
+        match (host, database, tls, &integration.secret) {
+            (Some(host), Some(database), Some(tls), Some(_)) if reader.problems.is_empty() => {
+                Ok(Self {
+                    home: Home {
+                        connector,
+                        integration: integration.id,
+                        database,
+                    },
+                    digest: integration.digest(),
+                    host,
+                    port: u16::try_from(port).unwrap_or(DEFAULT_PORT),
+                    tls,
+                    root_ca,
+                    admin_role,
+                    clean_up_delay: Duration::from_secs(delay),
+                })
+            }
+            _ => Err(reader.problems),
         }
     }
 }

@@ -50,9 +50,9 @@ impl PostgresTarget {
         let conn = self.home(For::Work).await?;
         let seen = self.look(&conn, &start.grant).await?;
         if seen.grant.is_some() || seen.in_history {
-            let done = self.already_started(permit, start, planned, &seen).await;
+            // Nobody holds one connection while waiting for another.
             self.pool.put(conn);
-            return done;
+            return self.already_started(permit, start, planned, &seen).await;
         }
         let password = planned
             .set_password
@@ -262,10 +262,10 @@ fn strays(seen: &Observed, login: &str, wanted: &str) -> Vec<String> {
         .collect()
 }
 
-/// 22003 is our own "no longer as planned"; another creator of the same login or row means the same.
+/// 22003 is our own "no longer as planned"; another creator of the same login or row, or a role that is gone, means the same.
 fn as_planned(error: Trouble) -> Trouble {
     match error.sqlstate() {
-        Some("22003" | "42710" | "23505") => Trouble::changed(),
+        Some("22003" | "42710" | "23505" | "42704") => Trouble::changed(),
         _ => error,
     }
 }

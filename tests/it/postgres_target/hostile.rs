@@ -1,6 +1,8 @@
 //! People and servers that do not behave.
 
-use super::world::{World, apply, end, login_of, now, permit, person, step, unseal, warrant};
+use super::world::{
+    World, apply, end, integration, login_of, now, permit, person, step, target, unseal, warrant,
+};
 use crate::support::cluster::{fresh, on_every_server};
 use apono_connector::domain::{
     Change, CredentialChange, EndReason, ErrorClass, GrantId, Permission, ResourceKind, ResourceRef,
@@ -231,7 +233,7 @@ on_every_server! {
         let second = world.another("c-1");
         let alice = person("alice");
         let orders = [Permission::ReadOnly, Permission::ReadWrite].map(|level| world.order(&world.grant(&alice, world.schema("shop"), level)));
-        let run = async |target, order| {
+        let run = async |target: &_, order| {
             for _ in 0..10 {
                 match world.run(target, order).await {
                     Err(error) if error.class() == ErrorClass::Conflict => {}
@@ -352,5 +354,97 @@ on_every_server! {
         assert_eq!(world.target.apply(&permit, &order, &step(Change::CloseDoor)).await.unwrap_err().failure().reason, "step_unknown");
         assert_eq!(world.target.end(&warrant(&grant, EndReason::Revoked), &step(Change::Verify)).await.unwrap_err().failure().reason, "step_unknown");
         assert_eq!(GrantId::parse(&grant.id.to_string()), Ok(grant.id));
+    }
+}
+
+on_every_server! {
+    async fn a_membership_someone_else_gave_is_named_and_the_door_is_shut_all_the_same(cluster: &Cluster) {
+        let world = World::new(cluster).await;
+        let alice = person("alice");
+        let read = world.grant(&alice, world.schema("shop"), Permission::ReadOnly);
+        let write = world.grant(&alice, world.schema("shop"), Permission::ReadWrite);
+        let her = world.open(&read).await;
+        world.open_more(&write).await;
+        let root = world.root().await;
+        let role = world.ask(&format!("SELECT access_role FROM apono.\"grant\" WHERE id = '{}'", write.id)).await;
+        root.batch("give it again", &format!("GRANT {role} TO {}", her.login)).await.unwrap();
+        let ended = end(&world.target, &warrant(&write, EndReason::Revoked)).await;
+        if root.server().major() >= 16 {
+            let error = ended.unwrap_err();
+            assert_eq!(error.failure().reason, "membership_not_ours");
+            let hint = error.failure().hint.clone().unwrap();
+            assert!(hint.contains("GRANTED BY \"postgres\";"), "{hint}");
+            let row = world.target.recorded().await.unwrap().into_iter().find(|row| row.grant.id == write.id).unwrap();
+            assert!(row.ended.is_some() && !row.closed);
+        } else {
+            ended.unwrap();
+        }
+        world.end(&read).await;
+        world.end(&write).await;
+        assert!(!world.psql(&her, "SELECT 1").ok);
+    }
+}
+
+on_every_server! {
+    async fn a_reset_counts_its_own_deliveries(cluster: &Cluster) {
+        let world = World::new(cluster).await;
+        let grant = world.grant(&person("alice"), world.schema("shop"), Permission::ReadOnly);
+        let mut order = world.order(&grant);
+        order.attempt = 3;
+        world.run(&world.target, &order).await.unwrap();
+        order.attempt = 1;
+        let permit = world.permit(&order);
+        let plan = world.target.plan_reset(&permit, &order).await.unwrap();
+        let her = world.opened(&apply(&world.target, &permit, &order, &plan).await.unwrap());
+        assert!(world.psql(&her, "SELECT * FROM shop.orders").ok);
+    }
+}
+
+on_every_server! {
+    async fn what_the_connector_lacks_is_said_with_the_statement(cluster: &Cluster) {
+        let world = World::new(cluster).await;
+        let closed = cluster.fresh_database("postgres").await;
+        let there = integration(cluster, &closed, &world.admin);
+        let closed_target = target("c-1", &there, &world.user);
+        let error = closed_target.check().await.unwrap_err();
+        assert_eq!(error.failure().reason, "schema_right_missing");
+        let hint = error.failure().hint.clone().unwrap();
+        cluster.superuser(&closed).await.batch("do as told", &hint).await.unwrap();
+        let report = closed_target.check().await.unwrap();
+        assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+        let stranger = integration(cluster, &closed, &world.stranger);
+        let error = target("c-1", &stranger, &world.user).check().await.unwrap_err();
+        assert_eq!(error.failure().reason, "admin_role_unusable");
+        assert_eq!(error.failure().hint.as_deref(), Some(format!("GRANT \"{}\" TO \"{}\";", world.stranger, world.user).as_str()));
+    }
+}
+
+on_every_server! {
+    async fn a_session_that_hides_behind_its_log_in_is_found_and_ended(cluster: &Cluster) {
+        let world = World::new(cluster).await;
+        let grant = world.grant(&person("alice"), world.schema("shop"), Permission::ReadOnly);
+        let her = world.open(&grant).await;
+        let role = world.ask(&format!("SELECT access_role FROM apono.\"grant\" WHERE id = '{}'", grant.id)).await;
+        // Before 16 she can act as the shared role from the first moment on, before anybody sees her.
+        let acting = if world.root().await.server().major() >= 16 { String::new() } else { format!(" -c role={role}") };
+        let mut hidden = cluster
+            .psql_command(&her.login, &her.password, &world.database)
+            .env("PGOPTIONS", format!("-c post_auth_delay=60{acting}"))
+            .env("PGCONNECT_TIMEOUT", "100")
+            .args(["-c", "SELECT note FROM shop.orders"])
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let waiting = "SELECT count(*) FROM pg_locks l WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass
+            AND l.objid = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL)";
+        let begun = Instant::now();
+        while world.ask(waiting).await != "1" {
+            assert!(begun.elapsed() < Duration::from_secs(20), "she never hid");
+        }
+        world.end(&grant).await;
+        let status = tokio::task::spawn_blocking(move || hidden.wait()).await.unwrap().unwrap();
+        assert!(!status.success());
+        assert!(begun.elapsed() < Duration::from_secs(40), "it ended by itself");
     }
 }

@@ -62,6 +62,24 @@ async fn a_new_epoch_starts_nothing_that_was_ordered_before() {
 }
 
 #[tokio::test]
+async fn a_report_is_not_lost_because_its_session_is_over() {
+    let (plane, instance) = Plane::with_orders().await;
+    let live = plane.active(&instance, "alice@example.com", 600).await;
+    let entry = plane.read("grants?since=0").await["grants"][0].clone();
+    let other = plane.ask("bob@example.com", 600).await;
+    let task = plane.lease(&instance, 1, 0).await.remove(0);
+
+    let plane = plane.stop_and_start(true).await;
+    plane
+        .succeed(&instance, &task, json!({"start": plane.started(&task)}))
+        .await;
+    assert_eq!(plane.grant(&other).await["login"], "alice_apono");
+    let ends = json!({"session": instance.session, "ends": [plane.end(&entry, true)]});
+    assert_eq!(plane.connector("ends", ends).await.0, 200);
+    assert_eq!(plane.grant(&live).await["state"], "ended");
+}
+
+#[tokio::test]
 async fn a_second_process_on_the_same_store_is_refused() {
     let plane = Plane::start().await;
     let second = start(options(&plane.folder, &plane.clock)).await;

@@ -165,21 +165,9 @@ impl Cluster {
 
     /// Runs statements in `psql`, as a person would, over TLS.
     pub(crate) fn psql(&self, user: &str, password: &str, database: &str, sql: &str) -> Psql {
-        let ca = self.folder.join("ca.crt");
-        if !ca.exists() {
-            write_private(&ca, &self.certificates.ca);
-            fs::set_permissions(&ca, fs::Permissions::from_mode(0o644)).unwrap();
-        }
-        let output = Command::new(place("APONO_TEST_PSQL"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql])
-            .env("PGHOST", "localhost")
-            .env("PGPORT", self.port.to_string())
-            .env("PGUSER", user)
-            .env("PGPASSWORD", password)
-            .env("PGDATABASE", database)
-            .env("PGSSLMODE", "verify-full")
-            .env("PGSSLROOTCERT", &ca)
-            .env("PGCONNECT_TIMEOUT", "10")
+        let output = self
+            .psql_command(user, password, database)
+            .args(["-c", sql])
             .output()
             .unwrap();
         Psql {
@@ -189,6 +177,27 @@ impl Cluster {
                 .to_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    /// Returns `psql` as a person would start it, over TLS.
+    pub(crate) fn psql_command(&self, user: &str, password: &str, database: &str) -> Command {
+        let ca = self.folder.join("ca.crt");
+        if !ca.exists() {
+            write_private(&ca, &self.certificates.ca);
+            fs::set_permissions(&ca, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let mut command = Command::new(place("APONO_TEST_PSQL"));
+        command
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+            .env("PGHOST", "localhost")
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", user)
+            .env("PGPASSWORD", password)
+            .env("PGDATABASE", database)
+            .env("PGSSLMODE", "verify-full")
+            .env("PGSSLROOTCERT", &ca)
+            .env("PGCONNECT_TIMEOUT", "10");
+        command
     }
 
     /// Returns all the server has logged so far, every statement included.
@@ -204,7 +213,7 @@ pub(crate) fn fresh(prefix: &str) -> String {
 }
 
 /// Returns one of the places `scripts/postgres.sh` prints, after it has fetched what is missing.
-fn place(key: &str) -> &'static Path {
+pub(crate) fn place(key: &str) -> &'static Path {
     static PLACES: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
     let places = PLACES.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres.sh");

@@ -1,9 +1,11 @@
 //! Owns what tests share.
 
+pub(crate) mod admin;
 pub(crate) mod certificate;
 pub(crate) mod cluster;
 pub(crate) mod fake_server;
 pub(crate) mod logs;
+pub(crate) mod offline;
 pub(crate) mod relay;
 pub(crate) mod rig;
 pub(crate) mod road;

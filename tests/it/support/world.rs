@@ -298,6 +298,11 @@ impl World {
         self.command(&args).unwrap();
     }
 
+    /// Returns the base address of the control plane.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Runs a command of the control plane; the error is what it printed.
     pub(crate) fn command(&self, args: &[&str]) -> Result<String, String> {
         let output = Command::new(CONTROL_PLANE)

@@ -1,0 +1,47 @@
+//! Owns which measures there are and that the program ends in time.
+
+use crate::{direct, idle, lanes, latency, offline, reopen};
+use std::time::Duration;
+
+/// Longest time for everything; more means that something hangs.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Takes the measures that were asked for.
+pub(crate) fn run() {
+    // Cargo itself adds `--bench`.
+    let asked: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|start| name.starts_with(start));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let all = async {
+            if wanted("ledger-open-50k") {
+                reopen::measure().await;
+            }
+            if wanted("grants-10k-tables") {
+                direct::measure().await;
+            }
+            if wanted("grant-latency-p50") {
+                latency::measure().await;
+            }
+            if wanted("grants-8-lanes") {
+                lanes::measure().await;
+            }
+            if wanted("offline-ends-50") {
+                offline::measure().await;
+            }
+            if wanted("idle") {
+                idle::measure().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, all)
+            .await
+            .expect("the measures end in time");
+    });
+}

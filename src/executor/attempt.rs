@@ -1,0 +1,197 @@
+//! Owns one attempt at a start, extension or credential reset: plan, journal, act, journal. Never judges and never decides what a failure means.
+
+use super::Executor;
+use super::task::LeaseView;
+use crate::cut;
+use crate::domain::{Change, CredentialChange, Plan, Start, Step};
+use crate::ledger::Event;
+use crate::policy::Permit;
+use crate::targets::{Applied, Target, TargetError};
+use jiff::Timestamp;
+
+/// What became of an attempt.
+pub(super) enum Acted {
+    /// Every step is done.
+    Done(Progress),
+    /// The order was taken back or the process stops, and this attempt changed nothing.
+    NotBegun,
+    /// It failed.
+    Failed {
+        /// Why.
+        error: TargetError,
+        /// Whether access may stand because of it.
+        stands: Stands,
+    },
+}
+
+/// Whether a start that failed left access behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stands {
+    /// Proven not.
+    No,
+    /// Nobody knows: the answer was lost.
+    Maybe,
+    /// Proven that it does.
+    Yes,
+}
+
+/// What the steps of a plan brought together.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    pub(super) login: Option<String>,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) credential: Option<CredentialChange>,
+}
+
+/// One attempt: what is to be made, where, and by what right.
+pub(super) struct Work<'a> {
+    pub(super) target: &'a dyn Target,
+    pub(super) permit: &'a Permit,
+    pub(super) start: &'a Start,
+    pub(super) kind: Kind,
+}
+
+/// Which plan is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Start,
+    Extend,
+    Reset,
+}
+
+impl Work<'_> {
+    async fn plan(&self) -> Result<Plan, TargetError> {
+        match self.kind {
+            Kind::Start => self.target.plan_start(self.permit, self.start).await,
+            Kind::Extend => {
+                self.target
+                    .plan_extend(self.permit, &self.start.grant)
+                    .await
+            }
+            Kind::Reset => self.target.plan_reset(self.permit, self.start).await,
+        }
+    }
+}
+
+impl Executor {
+    pub(super) async fn act(&self, work: &Work<'_>, view: &LeaseView) -> Acted {
+        let planned = tokio::select! {
+            planned = work.plan() => planned,
+            () = view.cancel.cancelled() => return Acted::NotBegun,
+        };
+        let steps = match planned {
+            Ok(plan) => plan.steps,
+            Err(error) => {
+                return Acted::Failed {
+                    error,
+                    stands: Stands::No,
+                };
+            }
+        };
+        let mut progress = Progress::default();
+        let mut stands = stands_before(work.kind, &steps);
+        let mut begun = false;
+        for step in steps {
+            if view.cancel.is_cancelled() && !begun {
+                return Acted::NotBegun;
+            }
+            begun |= gives_access(&step.change);
+            match self.step(work, &step).await {
+                Ok(applied) => progress.take(applied),
+                Err(error) => {
+                    return Acted::Failed {
+                        stands: stands.max(left_by(&step, &error)),
+                        error,
+                    };
+                }
+            }
+            if matches!(step.change, Change::StartGrant(_)) {
+                stands = Stands::Yes;
+            }
+        }
+        self.shared.slots.note(work.start.grant.integration, true);
+        Acted::Done(progress)
+    }
+
+    async fn step(&self, work: &Work<'_>, step: &Step) -> Result<Applied, TargetError> {
+        let grant = work.start.grant.id;
+        let name = point_of(&step.change);
+        // Noted, not awaited: the intent is on disk already, and a database keeps record and effect together by itself.
+        self.parts.ledger.note(vec![Event::StepBegan {
+            grant,
+            note: step.note.clone(),
+        }]);
+        cut::point(format_args!("{name}.before"));
+        let outcome = work.target.apply(work.permit, work.start, step).await;
+        cut::point(format_args!("{name}.after"));
+        let seen = match &outcome {
+            Ok(applied) => Ok(applied.evidence.clone()),
+            Err(error) => Err(error.failure().reason.to_owned()),
+        };
+        let note = step.note.clone();
+        self.parts.ledger.note(vec![Event::StepDone {
+            grant,
+            note,
+            outcome: seen,
+        }]);
+        outcome
+    }
+}
+
+impl Progress {
+    fn take(&mut self, applied: Applied) {
+        self.login = applied.login.or(self.login.take());
+        self.started_at = applied.started_at.or(self.started_at);
+        self.credential = applied.credential.or(self.credential.take());
+    }
+}
+
+/// A start whose plan has no start in it was planned against a record that stands already.
+fn stands_before(kind: Kind, steps: &[Step]) -> Stands {
+    let makes = steps
+        .iter()
+        .any(|step| matches!(step.change, Change::StartGrant(_)));
+    if kind == Kind::Start && !makes {
+        Stands::Yes
+    } else {
+        Stands::No
+    }
+}
+
+/// An error the server gave rolled its transaction back; a lost answer proves nothing.
+fn left_by(step: &Step, error: &TargetError) -> Stands {
+    let lost = error.class() == crate::domain::ErrorClass::Transient;
+    if lost && matches!(step.change, Change::StartGrant(_)) {
+        Stands::Maybe
+    } else {
+        Stands::No
+    }
+}
+
+/// Tells whether a change can give somebody access; a shared role alone gives none.
+fn gives_access(change: &Change) -> bool {
+    match change {
+        Change::StartGrant(_) | Change::MoveExpiry { .. } | Change::SetCredential { .. } => true,
+        Change::PrepareAccessRole { .. }
+        | Change::Verify
+        | Change::CloseDoor
+        | Change::EndSessions
+        | Change::BlockLogin
+        | Change::CleanUp => false,
+    }
+}
+
+/// Names the cut points around a change.
+pub(super) fn point_of(change: &Change) -> &'static str {
+    match change {
+        Change::PrepareAccessRole { .. } => "start.prepare_access_role",
+        Change::StartGrant(_) => "start.start_grant",
+        Change::MoveExpiry { .. } => "extend.move_expiry",
+        Change::SetCredential { .. } => "start.set_credential",
+        Change::Verify => "start.verify",
+        Change::CloseDoor => "end.close_door",
+        Change::EndSessions => "end.end_sessions",
+        Change::BlockLogin => "end.block_login",
+        Change::CleanUp => "clean_up",
+    }
+}
