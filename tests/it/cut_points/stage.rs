@@ -104,7 +104,7 @@ impl Stage {
     }
 
     fn order(&self, fuse: Option<&str>) {
-        let _none_yet = fs::remove_file(self.world.path(TRACE));
+        forget_trace(&self.world);
         fs::write(self.world.path(ORDERS), fuse.unwrap_or_default()).unwrap();
     }
 
@@ -118,6 +118,7 @@ impl Stage {
     pub(super) fn kill(&mut self) {
         if let Some(process) = self.connector.take() {
             process.kill();
+            forget_trace(&self.world);
         }
     }
 
@@ -164,13 +165,13 @@ impl Stage {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Waits until every order is answered and every report delivered.
+    /// Waits until every order is answered, and every report of this process sent and acknowledged.
     pub(super) fn quiet(&mut self) {
         self.wait("everything is reported", |stage| {
             let passed = stage.passed();
             let count = |name: &str| passed.iter().filter(|p| *p == name).count();
-            (count("journal.queued.after") == count("journal.delivered.after")
-                && stage.checker.is_settled())
+            let sent = count("deliver.result.before") + count("deliver.end.before");
+            (sent == count("journal.delivered.after") && stage.checker.is_settled())
                 || stage.has_died()
         });
     }
@@ -249,6 +250,10 @@ impl Stage {
     }
 }
 
+fn forget_trace(world: &World) {
+    let _none_yet = fs::remove_file(world.path(TRACE));
+}
+
 fn spawn(world: &World) -> Process {
     let path = |name: &str| world.path(name).to_str().unwrap().to_owned();
     world.spawn_connector(&[
@@ -269,7 +274,8 @@ fn dead(world: &World, connector: &mut Option<Process>) -> bool {
         world.logs()
     );
     *connector = None;
-    // The next one lives.
+    // The next one lives, and begins a trace of its own.
+    forget_trace(world);
     fs::write(world.path(ORDERS), "").unwrap();
     true
 }

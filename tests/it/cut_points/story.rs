@@ -172,7 +172,7 @@ fn expiry(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     // How often delivery is tried while nobody listens is a matter of luck.
     points.retain(|point| !point.starts_with("deliver."));
     stage.world.start_plane();
-    if fuse.is_some() && !died {
+    if !died {
         stage.kill();
     }
     stage.revive();
