@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 #[cfg(feature = "test-util")]
-pub use armed::{InvalidCutPoint, arm, record_to};
+pub use armed::{InvalidCutPoint, arm, follow, record_to};
 
 /// Marks a place between two outside effects.
 ///
@@ -35,11 +35,27 @@ mod armed {
     static SWITCH: Mutex<Switch> = Mutex::new(Switch {
         fuse: None,
         trace: None,
+        orders: None,
+        followed: String::new(),
     });
 
     struct Switch {
         fuse: Option<Fuse>,
         trace: Option<PathBuf>,
+        orders: Option<PathBuf>,
+        /// What the file of orders said when it was last looked at.
+        followed: String,
+    }
+
+    impl Switch {
+        fn follow_orders(&mut self) {
+            let Some(path) = &self.orders else { return };
+            let order = std::fs::read_to_string(path).unwrap_or_default();
+            if order != self.followed {
+                self.fuse = Fuse::parse(&order).ok();
+                self.followed = order;
+            }
+        }
     }
 
     /// Burns down with every pass of its point.
@@ -83,6 +99,11 @@ mod armed {
         Ok(())
     }
 
+    /// Arms what a file names, from the moment it names it; so a test arms a process that runs already. Passes count from then.
+    pub fn follow(path: Option<PathBuf>) {
+        switch().orders = path;
+    }
+
     /// Appends the name of each point passed from here on to a file, one per line.
     pub fn record_to(path: Option<PathBuf>) {
         switch().trace = path;
@@ -90,6 +111,7 @@ mod armed {
 
     pub(super) fn pass(name: &str) {
         let mut switch = switch();
+        switch.follow_orders();
         if let Some(path) = &switch.trace {
             let written = OpenOptions::new()
                 .create(true)

@@ -19,6 +19,8 @@ pub(super) const VARIABLES: &[&str] = &[
     "APONO_CUT_POINT",
     #[cfg(feature = "test-util")]
     "APONO_CUT_TRACE",
+    #[cfg(feature = "test-util")]
+    "APONO_CUT_ORDERS",
 ];
 
 /// The environment, as a value that can be handed around. It may hold secrets, so it cannot be printed.
@@ -46,12 +48,14 @@ impl Environment {
     }
 
     /// Arms the cut point a test names by `APONO_CUT_POINT` and traces to the file it names by `APONO_CUT_TRACE`.
+    /// `APONO_CUT_ORDERS` names a file that may arm one later.
     ///
     /// # Errors
     /// When the cut point is not of the form `name` or `name#3`.
     #[cfg(feature = "test-util")]
     pub fn arm_cut_points(&self) -> Result<(), crate::cut::InvalidCutPoint> {
         crate::cut::record_to(self.text("APONO_CUT_TRACE").map(std::path::PathBuf::from));
+        crate::cut::follow(self.text("APONO_CUT_ORDERS").map(std::path::PathBuf::from));
         crate::cut::arm(self.text("APONO_CUT_POINT"))
     }
 

@@ -2,6 +2,7 @@
 
 use super::Executor;
 use crate::control::{ControlError, TaskReport};
+use crate::cut;
 use crate::domain::{EndReport, ErrorClass, SessionId, TaskId};
 use crate::ledger::{Event, OutboxEntry};
 use crate::retry::{Backoff, Jitter};
@@ -105,6 +106,8 @@ impl Executor {
 
     /// Sends one report. A refusal for good counts as delivered: sending it again could never help.
     async fn send(&self, session: SessionId, entry: OutboxEntry) -> Result<(), ControlError> {
+        let name = point_of(&entry);
+        cut::point(format_args!("{name}.before"));
         let sent = match entry {
             OutboxEntry::Result {
                 task,
@@ -124,6 +127,7 @@ impl Executor {
             }
             OutboxEntry::End(end) => self.send_end(session, end).await,
         };
+        cut::point(format_args!("{name}.after"));
         match sent {
             // The control plane lost its sessions: the report goes out again in a new one.
             Err(error) if error.class() == ErrorClass::NotFound && !self.is_open(session).await => {
@@ -186,6 +190,14 @@ impl Executor {
 
     async fn send_end(&self, session: SessionId, end: EndReport) -> Result<(), ControlError> {
         self.parts.control.report_ends(session, &[end]).await
+    }
+}
+
+/// Names the cut points around a report.
+fn point_of(entry: &OutboxEntry) -> &'static str {
+    match entry {
+        OutboxEntry::Result { .. } => "deliver.result",
+        OutboxEntry::End(_) => "deliver.end",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Executor;
 use crate::control::{ControlError, HeldLease, Hello, LeaseAsk, Leased, ParsedTask, Session};
+use crate::cut;
 use crate::domain::{ErrorClass, TaskId};
 use crate::ledger::OutboxEntry;
 use crate::retry::{self, Backoff, Jitter};
@@ -115,7 +116,9 @@ impl Executor {
             version: options.version.clone(),
             host: options.host.clone(),
         };
+        cut::point("session.before");
         let session = self.parts.control.open_session(&hello).await?;
+        cut::point("session.after");
         self.note_header(&session.header);
         tracing::info!(session.id = %session.id, "registered with the control plane");
         self.shared.session.send_replace(Some(session.clone()));

@@ -3,6 +3,7 @@
 use super::Executor;
 use super::task::{log_failure, with_hint};
 use crate::control::IntegrationStatus;
+use crate::cut;
 use crate::domain::{EndReason, ErrorClass, GrantId, Integration, IntegrationId};
 use crate::ledger::{Event, GrantPhase, GrantRecord, OutboxEntry};
 use crate::policy::{EndWarrant, WarrantSource};
@@ -26,6 +27,15 @@ const GATHER: Duration = Duration::from_millis(250);
 struct Sweep {
     mend: bool,
     clean: bool,
+}
+
+/// What the ledger knows of one integration, but for what is being worked on.
+#[derive(Debug, Default)]
+struct Known {
+    live: BTreeSet<GrantId>,
+    starting: BTreeSet<GrantId>,
+    /// Closed, and something may be left behind.
+    unclean: BTreeSet<GrantId>,
 }
 
 /// Something that is done every so often, and at the first look.
@@ -113,7 +123,10 @@ impl Executor {
         }
         target.hold(self.open_grants(integration) > 0).await;
         if sweep.clean {
-            self.take_clean_up(target.clean_up().await).await;
+            cut::point("clean_up.before");
+            let cleaned = target.clean_up().await;
+            cut::point("clean_up.after");
+            self.take_clean_up(cleaned).await;
         }
         if sweep.mend {
             self.mend(integration, target.as_ref()).await;
@@ -123,7 +136,11 @@ impl Executor {
     /// Takes a target's record into the ledger; returns whether it could be read.
     async fn learn_record(&self, integration: &Integration, target: &dyn Target) -> bool {
         // Taken before reading: what starts while we read is not missed below.
-        let (live, starting) = self.known(integration);
+        let Known {
+            live: mut absent,
+            starting: mut never_begun,
+            unclean: mut cleaned,
+        } = self.known(integration);
         let recorded = match target.recorded().await {
             Ok(recorded) => recorded,
             Err(error) => {
@@ -132,17 +149,20 @@ impl Executor {
             }
         };
         self.note_read(integration).await;
-        let mut absent: BTreeSet<GrantId> = live;
-        let mut never_begun = starting;
         for entry in &recorded {
             absent.remove(&entry.grant.id);
             never_begun.remove(&entry.grant.id);
+            cleaned.remove(&entry.grant.id);
             self.learn_entry(entry).await;
         }
         for grant in never_begun {
             self.journal(vec![Event::StartAbandoned(grant)]).await;
         }
         self.end_absent(absent);
+        // Somebody cleaned up and did not live to tell, or another instance did.
+        for grant in cleaned {
+            self.note_cleaned(grant, Vec::new()).await;
+        }
         true
     }
 
@@ -232,31 +252,39 @@ impl Executor {
             }
         };
         for CleanedUp { grant, leftovers } in cleaned {
-            let closed = self.parts.ledger.read(|state| {
-                match state.grants.get(&grant).map(|record| &record.phase) {
-                    Some(GrantPhase::Closed(report)) => Some(report.clone()),
-                    _ => None,
-                }
-            });
-            let Some(mut report) = closed else { continue };
-            let clean = leftovers.is_empty();
-            if !clean && report.leftovers == leftovers {
-                continue;
-            }
-            report.leftovers = leftovers;
-            report.clean = clean;
-            let event = if clean {
-                Event::Clean(grant)
-            } else {
-                Event::Closed(report.clone())
-            };
-            self.journal_and_report(vec![event], vec![OutboxEntry::End(report)])
-                .await;
+            self.note_cleaned(grant, leftovers).await;
         }
     }
 
+    /// Reports what is left of a grant, when that is news.
+    async fn note_cleaned(&self, grant: GrantId, leftovers: Vec<String>) {
+        let closed = self.parts.ledger.read(|state| {
+            match state.grants.get(&grant).map(|record| &record.phase) {
+                Some(GrantPhase::Closed(report)) => Some(report.clone()),
+                _ => None,
+            }
+        });
+        let Some(mut report) = closed else { return };
+        let clean = leftovers.is_empty();
+        if !clean && report.leftovers == leftovers {
+            return;
+        }
+        report.leftovers = leftovers;
+        report.clean = clean;
+        let event = if clean {
+            Event::Clean(grant)
+        } else {
+            Event::Closed(report.clone())
+        };
+        self.journal_and_report(vec![event], vec![OutboxEntry::End(report)])
+            .await;
+    }
+
     async fn mend(&self, integration: &Integration, target: &dyn Target) {
-        match target.mend().await {
+        cut::point("mend.before");
+        let mended = target.mend().await;
+        cut::point("mend.after");
+        match mended {
             Ok(mended) => {
                 self.parts.metrics.mended(mended.len());
                 for mended in mended {
@@ -299,21 +327,21 @@ impl Executor {
         )
     }
 
-    fn known(&self, integration: &Integration) -> (BTreeSet<GrantId>, BTreeSet<GrantId>) {
+    fn known(&self, integration: &Integration) -> Known {
         self.parts.ledger.read(|state| {
-            let mut live = BTreeSet::new();
-            let mut starting = BTreeSet::new();
+            let mut known = Known::default();
             for (id, record) in &state.grants {
                 if record.grant.integration != integration.id || self.works_on(*id) {
                     continue;
                 }
-                match record.phase {
-                    GrantPhase::Live => live.insert(*id),
-                    GrantPhase::Starting { .. } => starting.insert(*id),
+                match &record.phase {
+                    GrantPhase::Live => known.live.insert(*id),
+                    GrantPhase::Starting { .. } => known.starting.insert(*id),
+                    GrantPhase::Closed(report) if !report.clean => known.unclean.insert(*id),
                     GrantPhase::Ending(_) | GrantPhase::Closed(_) => false,
                 };
             }
-            (live, starting)
+            known
         })
     }
 

@@ -4,6 +4,7 @@ use super::end::EndProgress;
 use super::slots::Slot;
 use super::{Executor, OutboxEntry};
 use crate::control::{HeldLease, IntegrationHealth, IntegrationStatus, Renewal};
+use crate::cut;
 use crate::domain::{
     CredentialChange, EndReason, ErrorClass, Failure, Grant, IntegrationId, Lease, Order,
     StartReport, TaskId, TaskKind, TaskOutcome,
@@ -43,6 +44,10 @@ impl Executor {
         if self.running(|running| running.contains_key(&task)) {
             return;
         }
+        cut::point(format_args!(
+            "lease.{}.taken",
+            held.lease.task.order.kind().as_str()
+        ));
         let delivery = (task, held.lease.task.attempt);
         if self.accepted(|accepted| accepted.contains(&delivery)) {
             // Carried out again, a start would replace the password the requester has.

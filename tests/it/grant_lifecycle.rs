@@ -1,11 +1,13 @@
 //! The life of a grant between a control plane and a target in memory: what is done once, what is refused, what is finished.
 
 use crate::support::rig::Rig;
+use apono_connector::clock::Clock;
 use apono_connector::control::IntegrationStatus;
 use apono_connector::domain::{
-    EndReason, ErrorClass, IntegrationId, IntegrationState, Order, SecretRef, Task, TaskId,
-    TaskOutcome,
+    EndReason, EndReport, ErrorClass, IntegrationId, IntegrationState, Order, SecretRef, Task,
+    TaskId, TaskOutcome,
 };
+use apono_connector::ledger::{Event, Faults, Ledger, LedgerOptions};
 use apono_connector::targets::fake::Trouble;
 use jiff::SignedDuration;
 use std::time::Duration;
@@ -186,6 +188,41 @@ async fn revoke_all_freezes_and_ends_everything() {
             .await;
     }
     assert!(rig.ledger.read(|state| state.frozen));
+}
+
+#[tokio::test]
+async fn a_clean_up_nobody_lived_to_tell_of_is_reported_all_the_same() {
+    let mut rig =
+        Rig::assemble(Ledger::in_memory(LedgerOptions::default(), Faults::default()).unwrap());
+    let grant = rig.grant();
+    let closed = EndReport {
+        grant: grant.id,
+        integration: grant.integration,
+        ended_at: rig.clock.now(),
+        reason: EndReason::Revoked,
+        sessions_before: 0,
+        sessions_after: 0,
+        clean: false,
+        leftovers: Vec::new(),
+    };
+    // The target's record has nothing of the grant any more: the process died after the clean-up, before its journal.
+    let before = vec![
+        Event::IntegrationKnown(rig.integration.clone()),
+        Event::GrantLearned {
+            grant,
+            started_at: None,
+        },
+        Event::Closed(closed.clone()),
+    ];
+    rig.ledger.append(before).await.unwrap();
+    rig.run();
+    rig.until("the clean-up is reported", || {
+        rig.control
+            .ends()
+            .iter()
+            .any(|end| end.grant == closed.grant && end.clean)
+    })
+    .await;
 }
 
 #[tokio::test]

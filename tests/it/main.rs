@@ -13,6 +13,8 @@ mod config_errors;
 #[cfg(test)]
 mod control_channel;
 #[cfg(test)]
+mod cut_points;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod expiry_offline;

@@ -88,7 +88,7 @@ async fn a_start_under_way_is_handed_back_and_done_by_the_next_process() {
             )),
             "0"
         );
-        let _next = world.spawn_connector();
+        let _next = world.spawn_connector(&[]);
         asking.join().unwrap().unwrap()
     });
     assert!(world.psql(&login, "SELECT 1").ok);

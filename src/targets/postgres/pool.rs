@@ -4,6 +4,7 @@ use super::error::Trouble;
 use super::render::{id, lit};
 use super::settings::{DEFAULT_ADMIN_ROLE, Settings};
 use super::{CredentialSource, DatabaseCredential};
+use crate::cut;
 use crate::pg::{BatchOutcome, ConnectOptions, Session};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,7 +78,11 @@ impl Conn<'_> {
         note: &'static str,
         sql: &str,
     ) -> Result<BatchOutcome, Trouble> {
-        Ok(self.session()?.batch(note, sql).await?)
+        let session = self.session()?;
+        cut::point(format_args!("postgres.{note}.before"));
+        let outcome = session.batch(note, sql).await;
+        cut::point(format_args!("postgres.{note}.after"));
+        Ok(outcome?)
     }
 
     /// Leaves a transaction that was opened by an earlier message.

@@ -127,11 +127,15 @@ fn sql(scope: Scope<'_>, level: Level) -> String {
     sql += &format!(
         "SELECT 'missing', 'schema', NULL, n.nspname, pg_catalog.pg_get_userbyid(n.nspowner), pg_catalog.string_agg(p.priv, ', '),\n\
          pg_catalog.bool_and(pg_catalog.has_schema_privilege(n.oid, p.priv || ' WITH GRANT OPTION'))::text\n\
-         FROM pg_catalog.pg_namespace n, pg_catalog.unnest({}) p(priv) WHERE {}\n\
+         FROM pg_catalog.pg_namespace n, pg_catalog.unnest({}) p(priv) WHERE {}{}\n\
          AND NOT pg_catalog.has_schema_privilege({}::name, n.oid, p.priv) GROUP BY n.oid, n.nspname, n.nspowner\n\
          ORDER BY 7 DESC LIMIT {OBJECTS_PER_ROUND};\n",
         texts(level.schema.iter().copied()),
         schemas(scope),
+        match scope.resource.schema() {
+            Some(_) => String::new(),
+            None => not_peoples("n.nspowner"),
+        },
         lit(scope.access_role),
     );
     sql += &relations(scope, "table", level.table);
@@ -193,16 +197,28 @@ fn in_scope(scope: Scope<'_>, what: &str) -> String {
 }
 
 fn relations(scope: Scope<'_>, what: &str, privileges: &[&str]) -> String {
+    let not_peoples = match scope.resource.kind() {
+        ResourceKind::PostgresTable => String::new(),
+        ResourceKind::PostgresDatabase
+        | ResourceKind::PostgresSchema
+        | ResourceKind::PostgresRole => not_peoples("c.relowner"),
+    };
     format!(
         "SELECT 'missing', '{what}', n.nspname, c.relname, pg_catalog.pg_get_userbyid(c.relowner), pg_catalog.string_agg(p.priv, ', '),\n\
          pg_catalog.bool_and(pg_catalog.has_{what}_privilege(c.oid, p.priv || ' WITH GRANT OPTION'))::text\n\
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace, pg_catalog.unnest({}) p(priv)\n\
-         WHERE {} AND NOT pg_catalog.has_{what}_privilege({}::name, c.oid, p.priv)\n\
+         WHERE {}{not_peoples} AND NOT pg_catalog.has_{what}_privilege({}::name, c.oid, p.priv)\n\
          GROUP BY c.oid, n.nspname, c.relname, c.relowner ORDER BY 7 DESC LIMIT {OBJECTS_PER_ROUND};\n",
         texts(privileges.iter().copied()),
         in_scope(scope, what),
         lit(scope.access_role),
     )
+}
+
+/// Condition that leaves out what people made there or left behind: it belongs to roles of ours, is not ours to give, and must
+/// not stop others.
+fn not_peoples(owner: &str) -> String {
+    format!(" AND pg_catalog.pg_get_userbyid({owner}) OPERATOR(pg_catalog.!~) '_apono$'")
 }
 
 /// Default privileges follow the role that creates an object: one line per owner we may act for.

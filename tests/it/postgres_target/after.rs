@@ -56,6 +56,27 @@ on_every_server! {
 }
 
 on_every_server! {
+    async fn what_a_person_made_or_left_behind_stops_nobody_else(cluster: &Cluster) {
+        let world = World::new(cluster).await;
+        let first = world.grant(&person("alice"), world.whole(), Permission::Admin);
+        let her = world.open(&first).await;
+        assert!(world.psql(&her, "CREATE TABLE shop.of_alice(id serial); CREATE SCHEMA of_alice; CREATE TABLE of_alice.t(a int)").ok);
+        let while_she_is_there = world.grant(&person("bob"), world.schema("shop"), Permission::ReadWrite);
+        let him = world.open(&while_she_is_there).await;
+        assert!(world.psql(&him, "SELECT * FROM shop.orders").ok);
+        assert!(!world.psql(&him, "SELECT * FROM shop.of_alice").ok, "hers is not given on");
+        world.end(&first).await;
+        clean(&world, &first).await;
+        for on in [world.schema("shop"), world.whole()] {
+            let afterwards = world.grant(&person("carol"), on, Permission::ReadOnly);
+            let other = world.open(&afterwards).await;
+            assert!(world.psql(&other, "SELECT * FROM shop.orders").ok);
+            world.end(&afterwards).await;
+        }
+    }
+}
+
+on_every_server! {
     async fn what_we_may_not_remove_is_named_with_its_statement(cluster: &Cluster) {
         let world = World::new(cluster).await;
         let root = world.root().await;

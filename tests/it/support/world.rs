@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 const CONNECTOR: &str = env!("CARGO_BIN_EXE_apono-connector");
@@ -61,6 +61,11 @@ impl Process {
         false
     }
 
+    /// Tells how the process ended, if it has.
+    pub(crate) fn status(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().unwrap()
+    }
+
     /// Waits until the process has ended by itself; returns whether it did.
     pub(crate) fn ended(&mut self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
@@ -92,6 +97,25 @@ pub(crate) struct World {
     pub(crate) environment: Vec<(String, String)>,
     /// More options for the control plane.
     pub(crate) plane_options: Vec<String>,
+    pace: Pace,
+}
+
+/// How fast the connector looks after what ended, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) drift_every: u32,
+    pub(crate) clean_up_every: u32,
+    pub(crate) clean_up_delay: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            drift_every: 5,
+            clean_up_every: 5,
+            clean_up_delay: 1,
+        }
+    }
 }
 
 /// A credential as the requester has it.
@@ -109,12 +133,26 @@ impl World {
         Self::start_with(cluster, &[], &[]).await
     }
 
+    /// Starts everything with a connector of another pace.
+    pub(crate) async fn start_paced(cluster: &'static Cluster, pace: Pace) -> Self {
+        Self::start_all(cluster, &[], &[], pace).await
+    }
+
     pub(crate) async fn start_with(
         cluster: &'static Cluster,
         environment: &[(&str, &str)],
         plane_options: &[&str],
     ) -> Self {
-        let mut world = Self::prepare(cluster, environment, plane_options).await;
+        Self::start_all(cluster, environment, plane_options, Pace::default()).await
+    }
+
+    async fn start_all(
+        cluster: &'static Cluster,
+        environment: &[(&str, &str)],
+        plane_options: &[&str],
+        pace: Pace,
+    ) -> Self {
+        let mut world = Self::prepare_paced(cluster, environment, plane_options, pace).await;
         world.begin();
         world
     }
@@ -124,6 +162,15 @@ impl World {
         cluster: &'static Cluster,
         environment: &[(&str, &str)],
         plane_options: &[&str],
+    ) -> Self {
+        Self::prepare_paced(cluster, environment, plane_options, Pace::default()).await
+    }
+
+    async fn prepare_paced(
+        cluster: &'static Cluster,
+        environment: &[(&str, &str)],
+        plane_options: &[&str],
+        pace: Pace,
     ) -> Self {
         let road = set_up_admin_road(cluster).await;
         let folder = tempfile::tempdir().unwrap();
@@ -140,6 +187,7 @@ impl World {
                 .map(|(key, value)| (own(key), own(value)))
                 .collect(),
             plane_options: plane_options.iter().map(own).collect(),
+            pace,
         };
         world.prepare_files();
         world.start_plane();
@@ -191,7 +239,10 @@ impl World {
         self.write("ca.pem", &self.cluster.certificates.ca);
         self.write(
             "connector.toml",
-            "listen = \"127.0.0.1:0\"\n[sweeps]\nexpiry_every_s = 1\ndrift_every_s = 5\nclean_up_every_s = 5\n",
+            &format!(
+                "listen = \"127.0.0.1:0\"\n[sweeps]\nexpiry_every_s = 1\ndrift_every_s = {}\nclean_up_every_s = {}\n",
+                self.pace.drift_every, self.pace.clean_up_every
+            ),
         );
     }
 
@@ -235,16 +286,17 @@ impl World {
     }
 
     pub(crate) fn start_connector(&mut self) {
-        self.connector = Some(self.spawn_connector());
+        self.connector = Some(self.spawn_connector(&[]));
     }
 
-    /// Starts the connector without keeping it.
-    pub(crate) fn spawn_connector(&self) -> Process {
+    /// Starts a connector with more environment, for a caller who looks after the process.
+    pub(crate) fn spawn_connector(&self, environment: &[(&str, &str)]) -> Process {
         let token = fs::read_to_string(self.path("connector.token")).unwrap();
         let child = self
             .connector_command()
             .arg("run")
             .env("APONO_TOKEN", token.trim())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(self.log("connector.log"))
             .stderr(self.log("connector.err"))
@@ -316,7 +368,7 @@ impl World {
             ("sslmode", "verify-full".to_owned()),
             ("ssl_root_ca", self.path("ca.pem").display().to_string()),
             ("admin_role", self.road.admin.clone()),
-            ("clean_up_delay_s", "1".to_owned()),
+            ("clean_up_delay_s", self.pace.clean_up_delay.to_string()),
         ]);
         settings.extend(
             changes
