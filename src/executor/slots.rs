@@ -3,12 +3,15 @@
 use crate::clock::SharedClock;
 use crate::domain::IntegrationId;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Most ends of one integration at once: as many as a target has connections.
 const ENDS_PER_INTEGRATION: usize = 8;
+/// Longest wait of a task for a place, well within its lease; then it is handed back.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// First pause after an integration could not be reached; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause, so that an integration that comes back is noticed soon.
@@ -20,8 +23,26 @@ pub(super) struct Slots {
     any: Arc<Semaphore>,
     end: Arc<Semaphore>,
     starts_per_integration: usize,
+    /// Tasks in hand that wait for a place; they count as taken when more work is asked for.
+    waiting: AtomicU32,
     gates: Mutex<HashMap<IntegrationId, Arc<Gate>>>,
     clock: SharedClock,
+}
+
+/// Counts one waiting task for as long as it lives.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A place; free again when dropped.
@@ -53,6 +74,7 @@ impl Slots {
             any: Arc::new(Semaphore::new(total.saturating_sub(kept).max(1))),
             end: Arc::new(Semaphore::new(kept)),
             starts_per_integration,
+            waiting: AtomicU32::new(0),
             gates: Mutex::default(),
             clock,
         }
@@ -63,18 +85,27 @@ impl Slots {
         let count = |semaphore: &Semaphore| {
             u32::try_from(semaphore.available_permits()).unwrap_or(u32::MAX)
         };
-        (count(&self.any), count(&self.end))
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        (count(&self.any).saturating_sub(waiting), count(&self.end))
     }
 
-    /// Takes a place for a start or anything else that is no end; nothing when the integration or all places are busy.
-    pub(super) fn try_any(&self, integration: IntegrationId) -> Option<Slot> {
+    /// Waits for a place for a start or anything else that is no end. Nothing when the integration cannot be reached, or no
+    /// place comes free within [`LONGEST_WAIT`].
+    pub(super) async fn any(&self, integration: IntegrationId) -> Option<Slot> {
         let gate = self.gate(integration);
         if gate.pause(self.clock.since_boot()) > Duration::ZERO {
             return None;
         }
-        let share = Arc::clone(&gate.starts).try_acquire_owned().ok()?;
-        let place = Arc::clone(&self.any).try_acquire_owned().ok()?;
-        Some(Slot(vec![share, place]))
+        let _waits = Waiting::new(&self.waiting);
+        let taking = async {
+            let share = Arc::clone(&gate.starts).acquire_owned().await.ok()?;
+            let place = Arc::clone(&self.any).acquire_owned().await.ok()?;
+            Some(Slot(vec![share, place]))
+        };
+        tokio::time::timeout(LONGEST_WAIT, taking)
+            .await
+            .ok()
+            .flatten()
     }
 
     /// Waits for a place for an end. While the integration cannot be reached, one end at a time tries, after a pause.
@@ -166,39 +197,62 @@ mod tests {
         Arc::new(FakeClock::at("2030-01-01T00:00:00Z".parse().unwrap()))
     }
 
-    #[tokio::test]
+    async fn take(slots: &Slots, integration: IntegrationId, count: usize) -> Vec<Slot> {
+        let mut taken = Vec::new();
+        for _ in 0..count {
+            taken.push(slots.any(integration).await.unwrap());
+        }
+        taken
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_quarter_of_the_places_is_kept_for_ends() {
         let slots = slots(&clock());
         assert_eq!(slots.free(), (6, 2));
         let one = IntegrationId::generate();
         let two = IntegrationId::generate();
-        let mut taken: Vec<_> = (0..4).map(|_| slots.try_any(one).unwrap()).collect();
-        taken.extend((0..2).map(|_| slots.try_any(two).unwrap()));
-        assert!(slots.try_any(two).is_none());
+        let _ones = take(&slots, one, 4).await;
+        let _twos = take(&slots, two, 2).await;
+        assert!(slots.any(two).await.is_none());
         let _ends = (slots.end(one).await, slots.end(two).await);
         assert_eq!(slots.free(), (0, 0));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn one_integration_takes_only_its_share_of_starts() {
         let slots = slots(&clock());
         let one = IntegrationId::generate();
-        let _taken: Vec<_> = (0..4).map(|_| slots.try_any(one).unwrap()).collect();
-        assert!(slots.try_any(one).is_none());
-        assert!(slots.try_any(IntegrationId::generate()).is_some());
+        let _taken = take(&slots, one, 4).await;
+        assert!(slots.any(one).await.is_none());
+        assert!(slots.any(IntegrationId::generate()).await.is_some());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_a_place_counts_as_taken_and_gets_the_next_one() {
+        let slots = slots(&clock());
+        let one = IntegrationId::generate();
+        let mut taken = take(&slots, one, 4).await;
+        let waiting = slots.any(one);
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert_eq!(slots.free(), (1, 2));
+        taken.pop();
+        let next = waiting.await;
+        assert!(next.is_some());
+        assert_eq!(slots.free(), (2, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_integration_that_cannot_be_reached_pauses_and_comes_back() {
         let clock = clock();
         let slots = slots(&clock);
         let one = IntegrationId::generate();
         slots.note(one, false);
-        assert!(slots.try_any(one).is_none());
+        assert!(slots.any(one).await.is_none());
         clock.advance(FIRST_PAUSE);
-        assert!(slots.try_any(one).is_some());
+        assert!(slots.any(one).await.is_some());
         slots.note(one, false);
         slots.note(one, true);
-        assert!(slots.try_any(one).is_some());
+        assert!(slots.any(one).await.is_some());
     }
 }

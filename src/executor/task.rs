@@ -54,26 +54,30 @@ impl Executor {
             tracing::debug!(task.id = %task, "an order came again after its result was accepted");
             return;
         }
-        let integration = held.lease.task.integration;
-        let is_end = matches!(held.lease.task.order, Order::Revoke { .. });
-        // An end takes its place when its driver acts, so that waiting for a dead target blocks nobody.
-        let slot = if is_end {
-            None
-        } else {
-            self.shared.slots.try_any(integration)
-        };
         let executor = self.clone();
         let grant = held.lease.task.order.grant_id();
         // Also while it is handed back: it would be sent again before the control plane hears of that.
         self.running(|running| running.insert(task, Running { grant }));
         self.shared.tasks.spawn(async move {
-            if is_end || slot.is_some() {
-                executor.work(&held, slot).await;
-            } else {
-                executor.hand_back(&held).await;
+            match executor.place(&held).await {
+                Some(slot) => executor.work(&held, slot).await,
+                None => executor.hand_back(&held).await,
             }
             executor.running(|running| running.remove(&task));
         });
+    }
+
+    /// Waits for a place; an end takes its own when its driver acts, so that waiting for a dead target blocks nobody.
+    /// Nothing when the integration cannot be reached, no place comes free in time, or the process stops.
+    async fn place(&self, held: &HeldLease) -> Option<Option<Slot>> {
+        let task = &held.lease.task;
+        if matches!(task.order, Order::Revoke { .. }) {
+            return Some(None);
+        }
+        tokio::select! {
+            slot = self.shared.slots.any(task.integration) => slot.map(Some),
+            () = self.shared.stopping.cancelled() => None,
+        }
     }
 
     async fn work(&self, held: &HeldLease, slot: Option<Slot>) {
@@ -106,8 +110,15 @@ impl Executor {
         }
         let task = &lease.task;
         match &task.order {
-            Order::CheckIntegration => Some(self.check(task.integration).await),
-            Order::SyncIntegration => Some(self.synchronise(task.integration).await),
+            // Both only read, so they are dropped and handed back at any moment.
+            Order::CheckIntegration => tokio::select! {
+                outcome = self.check(task.integration) => Some(outcome),
+                () = view.cancel.cancelled() => None,
+            },
+            Order::SyncIntegration => tokio::select! {
+                outcome = self.synchronise(task.integration) => Some(outcome),
+                () = view.cancel.cancelled() => None,
+            },
             Order::Start { .. } | Order::Extend { .. } | Order::ResetCredentials { .. } => {
                 self.run_judged(lease, view).await
             }

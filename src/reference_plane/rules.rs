@@ -74,7 +74,8 @@ impl Slots {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Delivery {
     pub(super) kind: TaskKind,
-    pub(super) attempt: u32,
+    /// Deliveries so far that were neither handed back nor proven to have had no effect.
+    pub(super) deliveries: u32,
     /// Failures so far, this one included.
     pub(super) failures: u32,
     pub(super) issued_at: Timestamp,
@@ -111,7 +112,7 @@ pub(super) fn after_failure(
     };
     let at = later(delivery.now, pause);
     let gives_up = !is_end(delivery.kind)
-        && (delivery.attempt >= MAX_START_LEASES || at >= valid_until(delivery.issued_at));
+        && (delivery.deliveries >= MAX_START_LEASES || at >= valid_until(delivery.issued_at));
     if gives_up {
         Next::Final
     } else {
@@ -121,7 +122,7 @@ pub(super) fn after_failure(
 
 /// Decides what follows a lease that ran out without a result.
 pub(super) fn after_lost_lease(delivery: &Delivery) -> Next {
-    if is_start(delivery.kind) && delivery.attempt >= MAX_START_LEASES {
+    if is_start(delivery.kind) && delivery.deliveries >= MAX_START_LEASES {
         Next::Final
     } else {
         Next::Again(delivery.now)
@@ -173,11 +174,11 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn delivery(kind: TaskKind, attempt: u32, now: i64) -> Delivery {
+    fn delivery(kind: TaskKind, deliveries: u32, now: i64) -> Delivery {
         Delivery {
             kind,
-            attempt,
-            failures: attempt,
+            deliveries,
+            failures: deliveries,
             issued_at: at(0),
             now: at(now),
         }

@@ -161,7 +161,7 @@ impl Tx<'_> {
     pub(super) fn delivery(&self, task: &TaskRow, failures: u32) -> Delivery {
         Delivery {
             kind: task.kind,
-            attempt: task.attempt,
+            deliveries: task.unproven,
             failures,
             issued_at: task.issued_at.0,
             now: self.now,
@@ -189,7 +189,7 @@ impl Tx<'_> {
                 "too_many_attempts",
                 format!(
                     "the order was delivered {} times and no result came",
-                    task.attempt
+                    task.unproven
                 ),
             ),
         }
