@@ -121,7 +121,7 @@ const EDGES: &[Edge] = &[
     ),
     edge(
         &["utoipa"],
-        &["src/reference_plane/", "src/control/protocol.rs"],
+        &["src/reference_plane/", "src/control/protocol/"],
         "the connector's image holds no generator",
     ),
     edge(
