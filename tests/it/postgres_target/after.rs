@@ -179,7 +179,7 @@ mod a_definer_function_left_on_a_shared_role {
 }
 
 on_every_server! {
-    async fn fifty_ends_at_once_are_done_within_a_second(cluster: &Cluster) {
+    async fn fifty_ends_at_once_are_all_done_and_soon(cluster: &Cluster) {
         let world = World::new(cluster).await;
         let mut opened = Vec::new();
         for _ in 0..50 {
