@@ -36,6 +36,8 @@ struct State {
     manner: Manner,
     calls: Vec<Call>,
     clients: Vec<TcpStream>,
+    /// How often all connections were ended. A call read from an ended one is not carried out: its answer would reach nobody.
+    age: u32,
     /// Answers given in the control plane's place, once each: the end of the call's path, and the bytes.
     once: VecDeque<(&'static str, Vec<u8>)>,
     /// Answers with orders none of which is carried out yet.
@@ -49,6 +51,21 @@ struct State {
 pub(crate) struct Front {
     port: u16,
     state: Arc<Mutex<State>>,
+}
+
+impl State {
+    fn enter(&mut self, client: &TcpStream) -> u32 {
+        self.clients.push(client.try_clone().unwrap());
+        self.age
+    }
+
+    fn end_connections(&mut self) {
+        self.age += 1;
+        for client in self.clients.drain(..) {
+            // It may be gone already.
+            client.shutdown(Shutdown::Both).unwrap_or_default();
+        }
+    }
 }
 
 struct Message {
@@ -68,6 +85,7 @@ impl Front {
                 manner: Manner::Pass,
                 calls: Vec::new(),
                 clients: Vec::new(),
+                age: 0,
                 once: VecDeque::new(),
                 given: Vec::new(),
                 again: VecDeque::new(),
@@ -77,14 +95,9 @@ impl Front {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let serving = serving.clone();
-                serving
-                    .state
-                    .lock()
-                    .unwrap()
-                    .clients
-                    .push(client.try_clone().unwrap());
+                let age = serving.state.lock().unwrap().enter(&client);
                 // Either side may end a connection at any time.
-                std::thread::spawn(move || serving.serve(client).unwrap_or_default());
+                std::thread::spawn(move || serving.serve(client, age).unwrap_or_default());
             }
         });
         front
@@ -98,10 +111,7 @@ impl Front {
     pub(crate) fn set(&self, manner: Manner) {
         let mut state = self.state.lock().unwrap();
         state.manner = manner;
-        for client in state.clients.drain(..) {
-            // It may be gone already.
-            client.shutdown(Shutdown::Both).unwrap_or_default();
-        }
+        state.end_connections();
     }
 
     /// Answers one call, by the end of its path, in the control plane's place.
@@ -110,9 +120,7 @@ impl Front {
         state
             .once
             .push_back((call, answer(status, "", body.as_bytes())));
-        for client in state.clients.drain(..) {
-            client.shutdown(Shutdown::Both).unwrap_or_default();
-        }
+        state.end_connections();
     }
 
     /// Tells whether nothing is left to be handed out again.
@@ -125,10 +133,12 @@ impl Front {
         self.state.lock().unwrap().calls.clone()
     }
 
-    fn serve(&self, mut client: TcpStream) -> std::io::Result<()> {
+    fn serve(&self, mut client: TcpStream, age: u32) -> std::io::Result<()> {
         let mut reader = BufReader::new(client.try_clone()?);
         while let Some(asked) = read_message(&mut reader, true)? {
-            let (manner, ours, upstream) = self.take(&asked.line);
+            let Some((manner, ours, upstream)) = self.take(&asked.line, age) else {
+                return Ok(());
+            };
             if let Some(bytes) = ours {
                 self.remember(&asked, Vec::new());
                 client.write_all(&bytes)?;
@@ -178,14 +188,15 @@ impl Front {
         if let Some(at) = state.given.iter().position(about) {
             let raw = state.given.remove(at);
             state.again.push_back(raw);
-            for client in state.clients.drain(..) {
-                client.shutdown(Shutdown::Both).unwrap_or_default();
-            }
+            state.end_connections();
         }
     }
 
-    fn take(&self, line: &str) -> (Manner, Option<Vec<u8>>, String) {
+    fn take(&self, line: &str, age: u32) -> Option<(Manner, Option<Vec<u8>>, String)> {
         let mut state = self.state.lock().unwrap();
+        if state.age != age {
+            return None;
+        }
         let path = line.split(' ').nth(1).unwrap_or_default();
         let at = state.once.iter().position(|(call, _)| path.ends_with(call));
         let mut ours = at
@@ -194,7 +205,7 @@ impl Front {
         if ours.is_none() && path.ends_with("/lease") {
             ours = state.again.pop_front();
         }
-        (state.manner.clone(), ours, state.upstream.clone())
+        Some((state.manner.clone(), ours, state.upstream.clone()))
     }
 
     fn remember(&self, asked: &Message, answered: Vec<u8>) {
