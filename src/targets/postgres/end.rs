@@ -7,6 +7,7 @@ use super::observe;
 use super::plan::candidates;
 use super::pool::Conn;
 use super::render::{self, DoorFacts, access_role_name, id};
+use super::replicas::Wanted;
 use super::rows::{Line, Rows};
 use super::sessions::{self, Seen, Which};
 use crate::cut;
@@ -187,9 +188,21 @@ impl PostgresTarget {
         } else {
             NOBODY
         };
+        let wanted = Wanted {
+            login: &login,
+            ended: Some(warrant.grant.id),
+            blocked,
+            nobody_hides: false,
+        };
+        let elsewhere = self.end_on_replicas(conn, wanted).await?;
         self.note_closed(conn, warrant, &login).await?;
-        let mut ended = sessions_ended(&login, seen);
+        let mut ended = sessions_ended(&login, seen.and(elsewhere));
         ended.evidence = ended.evidence.with("login_blocked", blocked);
+        if elsewhere.before > 0 {
+            ended.evidence = ended
+                .evidence
+                .with("sessions_on_replicas", elsewhere.before);
+        }
         Ok(ended)
     }
 
@@ -198,6 +211,20 @@ impl PostgresTarget {
         let blocked = self.block(conn, login).await?;
         if blocked {
             end_all(conn, login).await?;
+            let wanted = Wanted {
+                login,
+                ended: None,
+                blocked,
+                nobody_hides: false,
+            };
+            if let Err(error) = self.end_on_replicas(conn, wanted).await {
+                // Clean-up comes back to it: the login is not dropped before.
+                tracing::warn!(
+                    login,
+                    error = &error as &dyn std::error::Error,
+                    "sessions on replicas may be left"
+                );
+            }
         }
         Ok(blocked)
     }

@@ -15,6 +15,7 @@ mod plan;
 mod pool;
 mod record;
 mod render;
+mod replicas;
 mod rows;
 mod schema;
 mod scope;
@@ -36,6 +37,7 @@ use crate::secret::Secret;
 use async_trait::async_trait;
 use error::Trouble;
 use pool::{Conn, For, Pool};
+use replicas::Replicas;
 use settings::Settings;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,6 +71,7 @@ pub trait CredentialSource: Send + Sync {
 pub struct PostgresTarget {
     settings: Settings,
     pool: Pool,
+    replicas: Replicas,
     /// Whether our record was seen to be there and of this version.
     ready: AtomicBool,
     /// One filler of access lists per database: the server answers concurrent ones with errors.
@@ -88,6 +91,7 @@ impl PostgresTarget {
         let settings = Settings::parse(connector, integration)?;
         Ok(Self {
             pool: Pool::new(settings.clone(), source),
+            replicas: Replicas::new(&settings.replicas),
             settings,
             ready: AtomicBool::new(false),
             filling: Mutex::default(),

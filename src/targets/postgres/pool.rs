@@ -2,7 +2,7 @@
 
 use super::error::Trouble;
 use super::render::{id, lit};
-use super::settings::{DEFAULT_ADMIN_ROLE, Settings};
+use super::settings::{DEFAULT_ADMIN_ROLE, Place, Settings};
 use super::{CredentialSource, DatabaseCredential};
 use crate::cut;
 use crate::pg::{BatchOutcome, ConnectOptions, Session};
@@ -235,6 +235,18 @@ impl Pool {
             root_ca_pem: self.root_ca().await?,
             application_name: APPLICATION_NAME.to_owned(),
         })
+    }
+
+    /// Opens a connection to a replica, which is not counted among ours.
+    pub(super) async fn replica(&self, place: &Place) -> Result<Session, Trouble> {
+        let options = ConnectOptions {
+            host: place.host.clone(),
+            port: place.port,
+            ..self.options(&self.settings.home.database).await?
+        };
+        let session = Session::connect(&options).await?;
+        self.become_admin(&session).await?;
+        Ok(session)
     }
 
     async fn connect(&self, database: &str) -> Result<Session, Trouble> {

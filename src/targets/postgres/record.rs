@@ -108,6 +108,9 @@ pub(super) async fn check(target: &PostgresTarget) -> Result<CheckReport, Troubl
             id(user)
         ));
     }
+    report
+        .warnings
+        .extend(target.replica_warnings(&conn).await?);
     target.pool.put(conn);
     Ok(report)
 }

@@ -32,6 +32,16 @@ pub(super) struct Seen {
     pub(super) after: u32,
 }
 
+impl Seen {
+    /// What was seen here and elsewhere.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            before: self.before.saturating_add(other.before),
+            after: self.after.saturating_add(other.after),
+        }
+    }
+}
+
 /// Ends the sessions and waits until none of them is left.
 pub(super) async fn end(conn: &Conn<'_>, login: &str, which: Which) -> Result<Seen, Trouble> {
     let (present, hidden) = first_look(conn, login).await?;

@@ -4,4 +4,6 @@ mod after;
 mod hostile;
 mod levels;
 mod lifecycle;
+mod primary_lost;
+mod replicas;
 mod world;

@@ -4,6 +4,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use std::sync::Arc;
 
 /// A CA and a server certificate it signed, in PEM.
+#[derive(Clone)]
 pub(crate) struct Certificates {
     pub(crate) ca: Arc<str>,
     pub(crate) server: String,
