@@ -150,15 +150,21 @@ impl Executor {
         };
         self.note_read(integration).await;
         for entry in &recorded {
-            absent.remove(&entry.grant.id);
-            never_begun.remove(&entry.grant.id);
-            cleaned.remove(&entry.grant.id);
-            self.learn_entry(entry).await;
+            let id = entry.grant.id;
+            absent.remove(&id);
+            never_begun.remove(&id);
+            let was_closed = cleaned.remove(&id);
+            if entry.ended.is_none() && self.is_over(id, was_closed) {
+                self.end_forgotten(entry);
+            } else {
+                self.learn_entry(entry).await;
+            }
         }
         for grant in never_begun {
             self.journal(vec![Event::StartAbandoned(grant)]).await;
         }
         self.end_absent(absent);
+        self.compare(integration, target).await;
         // Somebody cleaned up and did not live to tell, or another instance did.
         for grant in cleaned {
             self.note_cleaned(grant, Vec::new()).await;
@@ -201,6 +207,22 @@ impl Executor {
                 }
             }
         }
+    }
+
+    /// Tells whether a grant the record shows as live is over: it was before the record was read, and nobody works on it.
+    fn is_over(&self, grant: GrantId, was_closed: bool) -> bool {
+        let known = || {
+            self.parts
+                .ledger
+                .read(|state| state.grants.contains_key(&grant))
+        };
+        !self.works_on(grant) && (was_closed || (!known() && self.over_since(grant).is_some()))
+    }
+
+    /// The target shows a grant as live that was ended and acknowledged: an older copy, or a replica that had not heard of the end.
+    fn end_forgotten(&self, entry: &RecordedGrant) {
+        tracing::warn!(grant.id = %entry.grant.id, "a grant that was ended is live again in its target's record, ending it once more");
+        let _watch = self.end_anew(&entry.grant, EndReason::Drift);
     }
 
     /// A start whose outcome was unknown turns out to have happened.

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long an end is remembered, by the clock of its target.
-pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Most ends remembered, the latest ones: about 25 MiB of memory.
 const MOST: usize = 50_000;
 

@@ -3,9 +3,11 @@
 
 mod access_role;
 mod cleanup;
+mod compare;
 mod door;
 mod end;
 mod error;
+mod identity;
 mod leftovers;
 mod levels;
 mod mark;
@@ -27,10 +29,12 @@ mod start;
 pub use levels::published_table;
 pub use settings::SETTINGS;
 
-use super::{Applied, CheckReport, CleanedUp, Ended, Mended, RecordedGrant, Target, TargetError};
+use super::{
+    Applied, CheckReport, CleanedUp, Ended, Mended, MissingEnd, RecordedGrant, Target, TargetError,
+};
 use crate::domain::{
-    Change, ConnectorId, ErrorClass, Grant, Integration, IntegrationId, InvalidValue, LoginName,
-    Plan, SettingsDigest, Start, Step,
+    Change, ConnectorId, ErrorClass, Grant, GrantId, Integration, IntegrationId, InvalidValue,
+    LoginName, Plan, SettingsDigest, Start, Step,
 };
 use crate::pg::ConnectOptions;
 use crate::policy::{EndWarrant, Permit};
@@ -41,7 +45,7 @@ use pool::{Conn, For, Pool};
 use replicas::Replicas;
 use settings::Settings;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The kind of integration this target is for.
@@ -73,8 +77,9 @@ pub struct PostgresTarget {
     settings: Settings,
     pool: Pool,
     replicas: Replicas,
-    /// Whether our record was seen to be there and of this version.
-    ready: AtomicBool,
+    comparison: identity::Comparison,
+    /// On which of the servers seen so far our record was found to be there and of this version; 0 for none.
+    ready: AtomicU64,
     /// One filler of access lists per database: the server answers concurrent ones with errors.
     filling: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -94,7 +99,8 @@ impl PostgresTarget {
             pool: Pool::new(settings.clone(), source),
             replicas: Replicas::new(&settings.replicas),
             settings,
-            ready: AtomicBool::new(false),
+            comparison: identity::Comparison::default(),
+            ready: AtomicU64::new(0),
             filling: Mutex::default(),
         })
     }
@@ -111,9 +117,17 @@ impl PostgresTarget {
     /// Lends a connection to the home database, with our record in place.
     async fn home(&self, purpose: For) -> Result<Conn<'_>, Trouble> {
         let conn = self.pool.home(purpose).await?;
-        if !self.ready.load(Ordering::Relaxed) {
-            schema::ensure(&conn).await?;
-            self.ready.store(true, Ordering::Relaxed);
+        if self.ready.load(Ordering::Relaxed) != conn.server() {
+            if schema::ensure(&conn).await? == schema::Made::New
+                && let Some(server) = self.pool.server()
+            {
+                // Nothing of ours can be older than this record; what is, carries our mark and is mended.
+                self.trust(&conn, server).await?;
+            }
+            self.ready.store(conn.server(), Ordering::Relaxed);
+        }
+        if purpose == For::Start {
+            self.admit(&conn).await?;
         }
         Ok(conn)
     }
@@ -126,7 +140,7 @@ impl PostgresTarget {
     /// Our record may have gone with a restored database: look again before the next use.
     fn failed(&self, error: Trouble) -> TargetError {
         if matches!(error.sqlstate(), Some("42P01" | "3F000")) {
-            self.ready.store(false, Ordering::Relaxed);
+            self.ready.store(0, Ordering::Relaxed);
         }
         TargetError::from(error)
     }
@@ -152,7 +166,7 @@ impl PostgresTarget {
         decide: impl FnOnce(&observe::Observed) -> Result<Plan, Trouble> + Send,
     ) -> Result<Plan, Trouble> {
         self.same_order(permit, grant)?;
-        let conn = self.home(For::Work).await?;
+        let conn = self.home(For::Start).await?;
         let seen = self.look(&conn, grant).await?;
         self.pool.put(conn);
         decide(&seen)
@@ -342,6 +356,20 @@ impl Target for PostgresTarget {
 
     async fn mend(&self) -> Result<Vec<Mended>, TargetError> {
         self.mend_pass().await.map_err(|e| self.failed(e))
+    }
+
+    fn owes_comparison(&self) -> Option<String> {
+        self.not_compared().map(|server| server.to_string())
+    }
+
+    async fn compare(&self, ended: &[GrantId]) -> Result<Vec<MissingEnd>, TargetError> {
+        self.compare_with(ended).await.map_err(|e| self.failed(e))
+    }
+
+    async fn compared(&self, server: &str) -> Result<(), TargetError> {
+        self.note_compared_if(server)
+            .await
+            .map_err(|e| self.failed(e))
     }
 
     async fn hold(&self, wanted: bool) {

@@ -3,6 +3,7 @@
 
 use super::PostgresTarget;
 use super::error::Trouble;
+use super::identity::BEGAN;
 use super::pool::{Conn, Pool};
 use super::render::{id, lit, self_membership};
 use super::rows::Rows;
@@ -348,9 +349,6 @@ impl Replica {
         Ok(there.is_ok_and(|there| there.text().is_some() && there.text() == here.text()))
     }
 }
-
-/// No two servers began in the same microsecond.
-const BEGAN: &str = "SELECT pg_catalog.to_char(pg_catalog.pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')";
 
 async fn look(session: &Session, wanted: Wanted<'_>) -> Result<Look, Problem> {
     const DOING: &str = "look for sessions on the replica";
