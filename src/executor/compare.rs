@@ -71,11 +71,15 @@ impl Executor {
         })
     }
 
-    /// Returns the reason for which a grant is over, if it is.
+    /// Returns the reason for which a grant is over by the ledger, if it is.
     pub(super) fn over_since(&self, grant: GrantId) -> Option<EndReason> {
-        self.parts
-            .ledger
-            .read(|state| state.ends.get(grant).map(|ended| ended.reason))
+        self.parts.ledger.read(
+            |state| match state.grants.get(&grant).map(|record| &record.phase) {
+                Some(GrantPhase::Closed(report)) => Some(report.reason),
+                Some(_) => None,
+                None => state.ends.get(grant).map(|ended| ended.reason),
+            },
+        )
     }
 
     fn over(&self, integration: &Integration) -> Over {

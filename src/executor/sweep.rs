@@ -154,9 +154,7 @@ impl Executor {
             absent.remove(&id);
             never_begun.remove(&id);
             let was_closed = cleaned.remove(&id);
-            if entry.ended.is_none() && self.is_over(id, was_closed) {
-                self.end_forgotten(entry);
-            } else {
+            if !self.end_forgotten(entry, was_closed) {
                 self.learn_entry(entry).await;
             }
         }
@@ -209,20 +207,21 @@ impl Executor {
         }
     }
 
-    /// Tells whether a grant the record shows as live is over: it was before the record was read, and nobody works on it.
-    fn is_over(&self, grant: GrantId, was_closed: bool) -> bool {
-        let known = || {
-            self.parts
-                .ledger
-                .read(|state| state.grants.contains_key(&grant))
+    /// The target shows a grant as live that was ended and acknowledged before the record was read: an older copy, or a replica that had
+    /// not heard of the end. Tells whether it is so.
+    fn end_forgotten(&self, entry: &RecordedGrant, was_closed: bool) -> bool {
+        let id = entry.grant.id;
+        let in_hand = self
+            .parts
+            .ledger
+            .read(|state| state.grants.contains_key(&id));
+        let over = self.over_since(id).filter(|_| was_closed || !in_hand);
+        let Some(reason) = over.filter(|_| entry.ended.is_none() && !self.works_on(id)) else {
+            return false;
         };
-        !self.works_on(grant) && (was_closed || (!known() && self.over_since(grant).is_some()))
-    }
-
-    /// The target shows a grant as live that was ended and acknowledged: an older copy, or a replica that had not heard of the end.
-    fn end_forgotten(&self, entry: &RecordedGrant) {
-        tracing::warn!(grant.id = %entry.grant.id, "a grant that was ended is live again in its target's record, ending it once more");
-        let _watch = self.end_anew(&entry.grant, EndReason::Drift);
+        tracing::warn!(grant.id = %id, "a grant that was ended is live in its target's record, it is ended once more");
+        let _watch = self.end_anew(&entry.grant, reason);
+        true
     }
 
     /// A start whose outcome was unknown turns out to have happened.

@@ -3,6 +3,7 @@
 
 mod access_role;
 mod cleanup;
+mod close_all;
 mod compare;
 mod door;
 mod end;
@@ -26,6 +27,7 @@ mod sessions;
 mod settings;
 mod start;
 
+pub use close_all::close_all_sql;
 pub use levels::published_table;
 pub use settings::SETTINGS;
 
