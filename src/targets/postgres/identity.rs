@@ -117,9 +117,13 @@ impl PostgresTarget {
         if held(&self.comparison.trusted).as_ref() == Some(&server) {
             return Ok(false);
         }
+        let connector = self.settings.home.connector.as_str();
+        // A record this connector never compared holds nothing it could have forgotten.
         let sql = format!(
-            "SELECT 1 FROM apono.server WHERE ({COLUMNS}) = ({})",
-            server.values(self.settings.home.connector.as_str())
+            "SELECT 1 WHERE EXISTS (SELECT FROM apono.server WHERE ({COLUMNS}) = ({}))\n\
+             OR NOT EXISTS (SELECT FROM apono.server WHERE connector = {})",
+            server.values(connector),
+            lit(connector)
         );
         let known = conn.batch(DOING, &sql).await?.text().is_some();
         if known {

@@ -200,8 +200,24 @@ impl PostgresTarget {
                 Err(problem) => warnings.push(problem.said(&replica.place)),
             }
         }
+        if !self.replicas.known.is_empty() {
+            warnings.extend(self.signal_right(home).await?);
+        }
         warnings.extend(unlisted(home, &addresses).await?);
         Ok(warnings)
+    }
+
+    /// A session on a replica can hold up the replay of what would let us end it.
+    async fn signal_right(&self, home: &Conn<'_>) -> Result<Option<String>, Trouble> {
+        const DOING: &str = "look for the right to end sessions";
+        let sql = "SELECT current_user WHERE NOT pg_catalog.pg_has_role(current_user, 'pg_signal_backend', 'USAGE')";
+        let answer = home.batch(DOING, sql).await?;
+        Ok(answer.text().map(|user| {
+            format!(
+                "a transaction on a replica can hold up its own end there: GRANT pg_signal_backend TO {};",
+                id(user)
+            )
+        }))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Behaviour of the PostgreSQL target on real servers.
 
 mod after;
+mod close_all;
+mod failover;
 mod hostile;
 mod levels;
 mod lifecycle;

@@ -6,6 +6,14 @@ use crate::support::replica::Pair;
 use apono_connector::domain::{Change, CredentialChange, ErrorClass, Permission};
 use apono_connector::targets::Target;
 
+/// What a daemon does before it starts anything on a server it did not know.
+async fn compared(world: &World) {
+    assert_eq!(world.target.compare(&[]).await.unwrap(), []);
+    let server = world.target.owes_comparison().unwrap();
+    world.target.compared(&server).await.unwrap();
+    assert_eq!(world.target.owes_comparison(), None);
+}
+
 on_every_server! {
     async fn a_start_whose_primary_is_lost_happens_once_when_it_is_back(cluster: &Cluster) {
         let pair = Pair::shared(cluster.version).await;
@@ -27,6 +35,9 @@ on_every_server! {
         let error = world.target.plan_start(&permit, &order).await.unwrap_err();
         assert_eq!(error.class(), ErrorClass::Transient, "{error}");
         pair.primary.start_again();
+        let error = world.target.plan_start(&permit, &order).await.unwrap_err();
+        assert_eq!(error.failure().reason, "server_changed", "what came back may be a copy: {error}");
+        compared(&world).await;
         let plan = world.target.plan_start(&permit, &order).await.unwrap();
         let applied = apply(&world.target, &permit, &order, &plan).await.unwrap();
         let her = world.opened(&applied);
@@ -38,6 +49,7 @@ on_every_server! {
         order.attempt = 2;
         let error = world.target.recorded().await.err();
         assert!(error.is_none_or(|error| error.class() == ErrorClass::Transient));
+        compared(&world).await;
         let plan = world.target.plan_start(&permit, &order).await.unwrap();
         let applied = apply(&world.target, &permit, &order, &plan).await.unwrap();
         assert!(plan.steps.iter().all(|step| !matches!(step.change, Change::StartGrant(_))), "{plan:?}");

@@ -45,7 +45,7 @@ impl Cluster {
         self.copied("", |folder| {
             write_private(&folder.join("data/standby.signal"), "");
             format!(
-                "primary_conninfo = 'host=localhost port={} user=postgres password={SUPERUSER_PASSWORD}'",
+                "wal_retrieve_retry_interval = '100ms'\nprimary_conninfo = 'host=localhost port={} user=postgres password={SUPERUSER_PASSWORD}'",
                 self.port
             )
         })
@@ -120,6 +120,14 @@ impl Cluster {
             self.until_true("SELECT pg_get_wal_replay_pause_state() = 'paused'")
                 .await;
         }
+    }
+
+    /// Lets this replica hear no more of its primary.
+    pub(crate) async fn cut_stream(&self) {
+        self.tell("ALTER SYSTEM SET primary_conninfo = ''").await;
+        self.tell("SELECT pg_reload_conf()").await;
+        self.until_true("SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)")
+            .await;
     }
 
     /// Makes this replica the primary.
