@@ -59,10 +59,11 @@ impl Executor {
         grant: &Grant,
         reason: EndReason,
     ) -> tokio::sync::watch::Receiver<EndProgress> {
-        let reason = match reason {
-            // The expiry on record may be an older one; what is over stays over.
-            EndReason::Expired => EndReason::Drift,
-            other => other,
+        // The expiry on record may be a later one; what is over stays over.
+        let reason = if reason == EndReason::Expired {
+            EndReason::Drift
+        } else {
+            reason
         };
         self.ensure_end(EndWarrant {
             grant: grant.clone(),

@@ -28,12 +28,15 @@ pub(super) struct Identity {
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or_unknown = |text| if text == "" { "unknown" } else { text };
+        let or_unknown = |text: &str| {
+            let known = Some(text).filter(|text| !text.is_empty());
+            known.unwrap_or("unknown").to_owned()
+        };
         write!(
             f,
             "system {}, timeline {}, running since {}",
-            or_unknown(self.system.as_str()),
-            or_unknown(self.timeline.as_str()),
+            or_unknown(&self.system),
+            or_unknown(&self.timeline),
             self.began
         )
     }

@@ -30,7 +30,21 @@ BEGIN
 END
 $apono$;
 
--- The logins, then their sessions, twice: a session can hold a lock on its own role.
+-- The logins, then their sessions. Each is a transaction of its own, and both come twice: a session can hold a lock on its own role.
+DO $apono$
+DECLARE
+    login record;
+BEGIN
+    FOR login IN SELECT l.oid, l.rolname FROM pg_catalog.pg_roles l WHERE {ours}
+    LOOP
+        BEGIN
+            EXECUTE pg_catalog.format('ALTER ROLE %I NOLOGIN PASSWORD NULL VALID UNTIL %L', login.rolname, '-infinity');
+        EXCEPTION WHEN lock_not_available OR internal_error THEN
+            RAISE NOTICE '% is locked, its sessions go first', login.rolname;
+        END;
+    END LOOP;
+END
+$apono$;
 DO $apono$
 DECLARE
     login record;
@@ -38,28 +52,21 @@ DECLARE
     inheriting text := CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000
         THEN ' WITH INHERIT TRUE, SET FALSE' ELSE '' END;
 BEGIN
-    FOR round IN 1..2 LOOP
-        FOR login IN SELECT l.oid, l.rolname FROM pg_catalog.pg_roles l WHERE {ours}
-        LOOP
-            BEGIN
-                EXECUTE pg_catalog.format('ALTER ROLE %I NOLOGIN PASSWORD NULL VALID UNTIL %L', login.rolname, '-infinity');
-            EXCEPTION WHEN lock_not_available OR internal_error THEN
-                RAISE NOTICE '% is locked, its sessions go first', login.rolname;
-            END;
-            BEGIN
-                -- Enough right to end sessions, given back at once.
-                IF NOT superuser THEN EXECUTE pg_catalog.format('GRANT %I TO CURRENT_USER', login.rolname) || inheriting; END IF;
-                PERFORM pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = login.oid;
-                IF NOT superuser THEN EXECUTE pg_catalog.format('REVOKE %I FROM CURRENT_USER', login.rolname); END IF;
-            EXCEPTION WHEN insufficient_privilege OR lock_not_available OR internal_error THEN
-                RAISE WARNING 'the sessions of % could not be ended', login.rolname;
-            END;
-        END LOOP;
-        PERFORM pg_catalog.pg_sleep(0.2);
+    FOR login IN SELECT l.oid, l.rolname FROM pg_catalog.pg_roles l WHERE {ours}
+    LOOP
+        BEGIN
+            -- Enough right to end sessions, given back at once.
+            IF NOT superuser THEN EXECUTE pg_catalog.format('GRANT %I TO CURRENT_USER', login.rolname) || inheriting; END IF;
+            PERFORM pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = login.oid;
+            IF NOT superuser THEN EXECUTE pg_catalog.format('REVOKE %I FROM CURRENT_USER', login.rolname); END IF;
+        EXCEPTION WHEN insufficient_privilege OR lock_not_available OR internal_error THEN
+            RAISE WARNING 'the sessions of % could not be ended', login.rolname;
+        END;
     END LOOP;
+    PERFORM pg_catalog.pg_sleep(0.3);
 END
 $apono$;
-
+{again}
 SELECT 'can log in: ' || l.rolname AS "left" FROM pg_catalog.pg_roles l
 WHERE l.rolcanlogin AND {ours}
 UNION ALL
