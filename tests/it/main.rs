@@ -35,6 +35,8 @@ mod pg_session;
 #[cfg(test)]
 mod postgres_inventory;
 #[cfg(test)]
+mod postgres_ssl;
+#[cfg(test)]
 mod postgres_target;
 #[cfg(test)]
 mod reference_plane;
