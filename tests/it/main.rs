@@ -29,7 +29,11 @@ mod misbehaving_plane;
 #[cfg(test)]
 mod offline_ends;
 #[cfg(test)]
+mod pg_addresses;
+#[cfg(test)]
 mod pg_connect;
+#[cfg(test)]
+mod pg_pooler;
 #[cfg(test)]
 mod pg_session;
 #[cfg(test)]

@@ -30,6 +30,8 @@ const ASK_AFTER: Duration = Duration::from_secs(1);
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// Longest call of an end. Its calls are short; a longer one means that the connection is dead, or that a lock will not come.
 const END_CALL: Duration = Duration::from_secs(8);
+/// Longest call of a start's own transaction, which can wait for two locks of 5 s each; filling an access role has more.
+const START_CALL: Duration = Duration::from_secs(12);
 /// Shown in `pg_stat_activity`.
 const APPLICATION_NAME: &str = "apono-connector";
 
@@ -91,14 +93,40 @@ impl Conn<'_> {
         note: &'static str,
         sql: &str,
     ) -> Result<BatchOutcome, Trouble> {
+        match self.purpose {
+            For::Work => self.run(note, sql, None).await,
+            For::End => self.run(note, sql, Some(END_CALL)).await,
+        }
+    }
+
+    /// Like `batch`, for a start's own transaction.
+    pub(super) async fn batch_of_start(
+        &self,
+        note: &'static str,
+        sql: &str,
+    ) -> Result<BatchOutcome, Trouble> {
+        self.run(note, sql, Some(START_CALL)).await
+    }
+
+    async fn run(
+        &self,
+        note: &'static str,
+        sql: &str,
+        limit: Option<Duration>,
+    ) -> Result<BatchOutcome, Trouble> {
         let session = self.session()?;
         cut::point(format_args!("postgres.{note}.before"));
-        let outcome = match self.purpose {
-            For::Work => session.batch(note, sql).await,
-            For::End => session.batch_within(END_CALL, note, sql).await,
+        let outcome = match limit {
+            Some(limit) => session.batch_within(limit, note, sql).await,
+            None => session.batch(note, sql).await,
         };
         cut::point(format_args!("postgres.{note}.after"));
         Ok(outcome?)
+    }
+
+    /// Whether a connection pooler is in between.
+    pub(super) fn pooled(&self) -> bool {
+        self.session().is_ok_and(|s| s.server().pooled)
     }
 
     /// Leaves a transaction that was opened by an earlier message.

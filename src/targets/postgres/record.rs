@@ -99,6 +99,12 @@ pub(super) async fn check(target: &PostgresTarget) -> Result<CheckReport, Troubl
             .with("home_database", &target.settings.home.database),
         warnings: protection_warning(target, &conn).into_iter().collect(),
     };
+    if conn.pooled() {
+        report.warnings.push(
+            "a connection pooler in session mode is in between, an end would wait with it: give host and port of the server itself"
+                .to_owned(),
+        );
+    }
     let superuser = me.yes(4)?;
     if superuser {
         report.warnings.push(format!(

@@ -75,7 +75,9 @@ impl PostgresTarget {
         const DOING: &str = "start the grant";
         let rows = Rows::of(
             DOING,
-            conn.batch(DOING, sql.expose()).await.map_err(as_planned)?,
+            conn.batch_of_start(DOING, sql.expose())
+                .await
+                .map_err(as_planned)?,
         );
         let started_at = rows.one("started")?.time(0)?;
         self.pool.put(conn);

@@ -81,7 +81,7 @@ pub(crate) struct Cluster {
     pub(crate) port: u16,
     pub(crate) certificates: Certificates,
     folder: PathBuf,
-    _keeper: Keeper,
+    keeper: Keeper,
 }
 
 /// What `psql` answered.
@@ -129,7 +129,7 @@ impl Cluster {
                     port,
                     certificates,
                     folder,
-                    _keeper: keeper,
+                    keeper,
                 };
             }
         }
@@ -212,6 +212,13 @@ impl Cluster {
         self.folder.join("ca.crt")
     }
 
+    /// Starts the server again as a replica, which has no primary to follow.
+    pub(crate) fn turn_into_a_replica(&mut self) {
+        self.keeper.order("stop", &self.folder);
+        write_private(&self.folder.join("data/standby.signal"), "");
+        assert!(start(&mut self.keeper, &self.folder, self.port));
+    }
+
     /// Gives the server another certificate, which it shows from its next reload on.
     pub(crate) fn replace_certificate(&self, certificate: &Certificate) {
         write_private(&self.folder.join("server.crt"), &certificate.pem);
@@ -260,7 +267,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn as_server_user(program: &Path) -> Command {
+pub(super) fn as_server_user(program: &Path) -> Command {
     if is_root() {
         let mut command = Command::new("runuser");
         command.args(["-u", "postgres", "--"]).arg(program);
@@ -270,7 +277,7 @@ fn as_server_user(program: &Path) -> Command {
     }
 }
 
-fn new_folder() -> PathBuf {
+pub(super) fn new_folder() -> PathBuf {
     let folder = tempfile::Builder::new()
         .prefix("apono-pg-")
         .tempdir()
@@ -293,13 +300,13 @@ fn give_to_server(path: &Path) {
     }
 }
 
-fn write_private(path: &Path, text: &str) {
+pub(super) fn write_private(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     give_to_server(path);
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
