@@ -134,7 +134,8 @@ pooler() {
     >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; die 'cannot fetch the package pgbouncer'; }
   dpkg-deb -x "$work"/pgbouncer_*.deb "$work/files"
   if ! "$work/files/usr/sbin/pgbouncer" --version >/dev/null 2>&1; then
-    missing=$(dpkg-deb -f "$work"/pgbouncer_*.deb Depends | tr ',' '\n' | sed -n 's/^ *\(lib[^ |(]*\).*/\1/p')
+    missing=$(dpkg-deb -f "$work"/pgbouncer_*.deb Depends | tr ',' '\n' | sed -n 's/^ *\(lib[^ |(]*\).*/\1/p' |
+      while read -r library; do dpkg -s "$library" >/dev/null 2>&1 || printf '%s\n' "$library"; done)
     # shellcheck disable=SC2086  # one word each
     apt_install $missing
   fi
