@@ -21,6 +21,10 @@ use tokio::time::Instant;
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// Longest wait of one visit for replay and for sessions to be gone; the end is tried again by itself.
 const VISIT: Duration = Duration::from_secs(3);
+/// Longest wait for an idle connection to show that it lives.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// Longest visit altogether: connecting, waiting, and one question that goes unanswered.
+const WHOLE_VISIT: Duration = Duration::from_secs(8);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// First pause after a replica failed us, so that many ends do not all wait for it; doubles up to [`LONGEST_PAUSE`].
@@ -225,7 +229,13 @@ impl Replica {
     /// Returns how many sessions were ended.
     async fn visit(&self, pool: &Pool, wanted: Wanted<'_>, lent: bool) -> Result<u32, Problem> {
         let patience = self.patience()?;
-        let visited = self.visit_within(pool, wanted, lent, patience).await;
+        let visiting = self.visit_within(pool, wanted, lent, patience);
+        let visited = tokio::time::timeout(WHOLE_VISIT, visiting)
+            .await
+            .unwrap_or_else(|_| {
+                let why = format!("it did not answer within {WHOLE_VISIT:?}");
+                Err(Problem::Unreachable(why))
+            });
         match &visited {
             Ok(_) | Err(Problem::NoRight | Problem::Primary) => self.note(None),
             Err(problem) => self.note(Some(problem)),
@@ -323,7 +333,7 @@ impl Replica {
         };
         if let Some(session) = idle
             // It may have died unseen.
-            && session.batch("see that the replica answers", "SELECT 1").await.is_ok()
+            && session.answers_within(ANSWER_LIMIT).await
         {
             return Ok(session);
         }

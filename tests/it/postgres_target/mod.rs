@@ -2,6 +2,7 @@
 
 mod after;
 mod close_all;
+mod connections;
 mod failover;
 mod hostile;
 mod levels;
