@@ -2,6 +2,7 @@
 
 mod after;
 mod hostile;
+mod leftovers;
 mod levels;
 mod lifecycle;
 mod world;
