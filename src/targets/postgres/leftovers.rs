@@ -20,8 +20,7 @@ pub(super) const MAX_LINES: usize = 20;
 
 /// A database in which something depends on the role.
 struct Dependent {
-    /// None for objects of the whole server.
-    database: Option<String>,
+    database: String,
     connectable: bool,
 }
 
@@ -42,25 +41,15 @@ impl PostgresTarget {
         }
         lines = given_on(home, role).await?;
         for dependent in census(home, role).await? {
-            let database = match dependent {
-                Dependent {
-                    database: Some(database),
-                    connectable: true,
-                } => database,
-                Dependent {
-                    database: Some(database),
-                    connectable: false,
-                } => {
-                    lines.push(line(
-                        &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true;", id(&database)),
-                        &Where::Anywhere,
-                        "as its owner, until she is gone: the database takes no connections",
-                    ));
-                    continue;
-                }
-                // Both verbs reach objects of the whole server from any database.
-                Dependent { database: None, .. } => self.settings.home.database.clone(),
-            };
+            let database = dependent.database;
+            if !dependent.connectable {
+                lines.push(line(
+                    &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true;", id(&database)),
+                    &Where::Anywhere,
+                    "as its owner, until she is gone: the database takes no connections",
+                ));
+                continue;
+            }
             match self.empty_in(home, &database, role, lock).await {
                 Ok(mut left) => lines.append(&mut left),
                 Err(error) if matches!(error.sqlstate(), Some("3D000")) => {}
@@ -250,20 +239,21 @@ async fn needs(there: &Conn<'_>, role: &str, leftovers: &str) -> Result<Needs, T
     })
 }
 
-/// Where something depends on the role.
+/// Where something depends on the role. Objects of the whole server are reached from any database, so from the one we are in.
 async fn census(home: &Conn<'_>, role: &str) -> Result<Vec<Dependent>, Trouble> {
     const DOING: &str = "look where the role is used";
     let sql = format!(
-        "SELECT DISTINCT 'db', d.datname, COALESCE(d.datallowconn, true)::text FROM pg_catalog.pg_shdepend s\n\
-         LEFT JOIN pg_catalog.pg_database d ON d.oid = s.dbid WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass\n\
-         AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {}) LIMIT {MAX_DATABASES}",
+        "SELECT DISTINCT 'db', d.datname, d.datallowconn::text FROM pg_catalog.pg_shdepend s\n\
+         JOIN pg_catalog.pg_database d ON d.oid = s.dbid OR (s.dbid = 0 AND d.datname = pg_catalog.current_database())\n\
+         WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass\n\
+         AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {}) ORDER BY 2 LIMIT {MAX_DATABASES}",
         lit(role)
     );
     let rows = Rows::of(DOING, home.batch(DOING, &sql).await?);
     rows.tagged("db")
         .map(|line| {
             Ok(Dependent {
-                database: line.maybe(0).map(str::to_owned),
+                database: line.text(0)?.to_owned(),
                 connectable: line.yes(1)?,
             })
         })

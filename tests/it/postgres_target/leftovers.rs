@@ -81,16 +81,25 @@ impl Scene {
         sql
     }
 
-    /// A line as the page shows it.
+    /// A line as the page shows it: word by word, because one name may be the beginning of another.
     fn shown(&self, line: &str, case: &Case, leftovers: &str) -> String {
-        let mut line = line
-            .replace(&case.her.login, "alice_apono")
-            .replace(&case.third, "bob")
-            .replace(leftovers, "leftovers_apono");
-        for (_, name, shown) in &self.names {
-            line = line.replace(&format!("\"{name}\""), &format!("\"{shown}\""));
+        let part = |c: char| c.is_alphanumeric() || c == '_';
+        let mut shown = String::new();
+        let mut rest = line;
+        while let Some(first) = rest.chars().next() {
+            let (word, more) =
+                rest.split_at(rest.find(|c| part(c) != part(first)).unwrap_or(rest.len()));
+            rest = more;
+            let known = self.names.iter().find(|(_, name, _)| name == word);
+            shown += match known {
+                Some((_, _, shown)) => shown,
+                None if word == case.her.login => "alice_apono",
+                None if word == case.third => "bob",
+                None if word == leftovers => "leftovers_apono",
+                None => word,
+            };
         }
-        line
+        shown
     }
 
     /// Opens a grant on the home database and on each further one she works in, and has her leave the thing behind.
@@ -219,9 +228,11 @@ impl Scene {
                 .collect();
             assert!(begun.elapsed() < PATIENCE, "{stuck:#?}");
             for one in self.world.target.clean_up().await.unwrap() {
-                if (!clean || one.leftovers.is_empty()) && missing.remove(&one.grant) {
-                    told.insert(one.grant, one.leftovers);
-                } else if missing.contains(&one.grant) {
+                let enough = !clean || one.leftovers.is_empty();
+                if missing.contains(&one.grant) {
+                    if enough {
+                        missing.remove(&one.grant);
+                    }
                     told.insert(one.grant, one.leftovers);
                 }
             }
@@ -260,7 +271,10 @@ on_every_server! {
             if !lines.is_empty() {
                 told.push(case);
             }
-            column.insert(case.row.name.to_owned(), lines.iter().map(|line| scene.shown(line, case, &leftovers)).collect());
+            let mut shown: Told = lines.iter().map(|line| scene.shown(line, case, &leftovers)).collect();
+            // Databases come in the order of their names, which differ from run to run.
+            shown.sort();
+            column.insert(case.row.name.to_owned(), shown);
         }
         scene.clean_up(&told, true).await;
         for case in &cases {

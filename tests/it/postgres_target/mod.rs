@@ -5,4 +5,5 @@ mod hostile;
 mod leftovers;
 mod levels;
 mod lifecycle;
+mod planted;
 mod world;

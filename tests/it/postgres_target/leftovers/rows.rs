@@ -95,10 +95,6 @@ pub(super) const ROWS: &[Leftover] = &[
     row("default privileges of hers", &[Hers(
         "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC; ALTER DEFAULT PRIVILEGES IN SCHEMA shop GRANT EXECUTE ON FUNCTIONS TO {third}",
     )]),
-    row("default privileges that name her, of the owner and of somebody else", &[Root(
-        "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON TABLES TO {her};
-         ALTER DEFAULT PRIVILEGES FOR ROLE {stranger} GRANT SELECT ON TABLES TO {her}",
-    )]),
     row("grants of the owner, passed on with grant option", &[
         Root("SET ROLE {owner}; CREATE TABLE shop.shared (id int, note text); GRANT SELECT, UPDATE (note) ON shop.shared TO {her} WITH GRANT OPTION"),
         Hers("GRANT SELECT, UPDATE (note) ON shop.shared TO {third}"),
@@ -162,4 +158,9 @@ pub(super) const ROWS: &[Leftover] = &[
         Root("CREATE ROLE {club}; GRANT {club} TO {her} WITH ADMIN OPTION"),
         Hers("GRANT {club} TO {third}"),
     ]),
+    // The last one: what these owners make after it would be hers to read.
+    row("default privileges that name her, of the owner and of somebody else", &[Root(
+        "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON TABLES TO {her};
+         ALTER DEFAULT PRIVILEGES FOR ROLE {stranger} GRANT SELECT ON TABLES TO {her}",
+    )]),
 ];
