@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes sure that PostgreSQL servers are there for tests and the demo, and says where, as KEY=path lines.
 #
-#   scripts/postgres.sh              PostgreSQL 15 and 18, for the tests
-#   scripts/postgres.sh every        PostgreSQL 13 to 18 and a German locale, for the tests on every version
+#   scripts/postgres.sh              PostgreSQL 15 and 18 and PgBouncer, for the tests
+#   scripts/postgres.sh every        PostgreSQL 13 to 18, PgBouncer and a German locale, for the tests on every version
 #   scripts/postgres.sh debian-only  the distribution's server alone, for the demo
 #
 # For Debian and Ubuntu. Installs what is missing, as root or with sudo, and never makes or starts a cluster.
@@ -120,6 +120,41 @@ server_of_version() {
   [ -x "$bin/postgres" ] || die "the package of PostgreSQL $version holds no server"
 }
 
+# Sets `bin` to a connection pooler. Unpacked, not installed, because its package would start it as a service.
+pooler() {
+  bin=/usr/sbin/pgbouncer
+  if [ -x "$bin" ]; then return; fi
+  local place work missing
+  place=$(cache_dir)/pgbouncer
+  bin=$place/usr/sbin/pgbouncer
+  if "$bin" --version >/dev/null 2>&1; then return; fi
+  command -v apt-get >/dev/null || die 'cannot fetch pgbouncer: this is not Debian or Ubuntu, install it by hand'
+  mkdir -p "$(cache_dir)"
+  exec 9>"$(cache_dir)/lock"
+  flock 9
+  if "$bin" --version >/dev/null 2>&1; then exec 9>&-; return; fi
+  say 'fetching pgbouncer'
+  work=$(mktemp -d "$(cache_dir)/work.XXXXXX")
+  # shellcheck disable=SC2064  # expanded now on purpose: `work` is local
+  trap "rm -rf '$work'" EXIT
+  (cd "$work" && { apt-get download -qq pgbouncer || { as_root apt-get update -qq && apt-get download -qq pgbouncer; }; }) \
+    >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; die 'cannot fetch the package pgbouncer'; }
+  dpkg-deb -x "$work"/pgbouncer_*.deb "$work/files"
+  if ! "$work/files/usr/sbin/pgbouncer" --version >/dev/null 2>&1; then
+    missing=$(dpkg-deb -f "$work"/pgbouncer_*.deb Depends | tr ',' '\n' | sed -n 's/^ *\(lib[^ |(]*\).*/\1/p' |
+      while read -r library; do dpkg -s "$library" >/dev/null 2>&1 || printf '%s\n' "$library"; done)
+    # shellcheck disable=SC2086  # one word each
+    apt_install $missing
+  fi
+  chmod 755 "$work/files"
+  rm -rf "$place"
+  mv "$work/files" "$place"
+  rm -rf "$work"
+  trap - EXIT
+  exec 9>&-
+  "$bin" --version >/dev/null 2>&1 || die 'the package pgbouncer holds no program that runs'
+}
+
 # Makes the German locale in a folder of ours, so that nothing of the machine changes, and sets `locales` to the folder.
 # The distribution's server brings its own message catalogues; those of the npm registry speak English only.
 german_locale() {
@@ -132,7 +167,7 @@ german_locale() {
   localedef -i de_DE -f UTF-8 "$locales/de_DE.UTF-8" || die 'cannot make the locale de_DE.UTF-8'
 }
 
-# Prints the places of the servers of the major versions given; the distribution's package also brings psql.
+# Prints the places of a connection pooler and of the servers of the major versions given; the distribution's package also brings psql.
 places_of() {
   local major
   distribution_server
@@ -141,6 +176,8 @@ places_of() {
     server_of_version "$major"
     printf 'APONO_TEST_PG%s_BIN=%s\n' "$major" "$bin"
   done
+  pooler
+  printf 'APONO_TEST_PGBOUNCER=%s\n' "$bin"
 }
 
 umask 022
