@@ -20,6 +20,7 @@ mod pool;
 mod record;
 mod render;
 mod replicas;
+mod rest;
 mod rows;
 mod schema;
 mod scope;

@@ -12,6 +12,9 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 /// What a primary of these tests is set to: a commit that was answered is on disk, and what a copy needs is kept.
 pub(crate) const PRIMARY: &str = "synchronous_commit = on\nwal_keep_size = '256MB'";
+/// Versions there can be at most.
+const VERSIONS: usize = 6;
+
 /// A primary and its replica, which tests take in turns.
 pub(crate) struct Pair {
     pub(crate) primary: &'static Cluster,
@@ -21,18 +24,14 @@ pub(crate) struct Pair {
 impl Pair {
     /// Returns the pair of a version that all tests of this process share, once it is free.
     pub(crate) async fn shared(version: Version) -> MutexGuard<'static, Self> {
-        static PG15: OnceCell<Mutex<Pair>> = OnceCell::const_new();
-        static PG18: OnceCell<Mutex<Pair>> = OnceCell::const_new();
-        let cell = match version {
-            Version::Pg15 => &PG15,
-            Version::Pg18 => &PG18,
-        };
+        static PAIRS: [OnceCell<Mutex<Pair>>; VERSIONS] =
+            [const { OnceCell::const_new() }; VERSIONS];
         let make = || async {
             let primary: &'static Cluster = Box::leak(Box::new(Cluster::private(version, PRIMARY)));
             let replica: &'static Cluster = Box::leak(Box::new(primary.replica().await));
             Mutex::new(Self { primary, replica })
         };
-        cell.get_or_init(make).await.lock().await
+        PAIRS[version as usize].get_or_init(make).await.lock().await
     }
 }
 
