@@ -12,7 +12,7 @@ use story::Story;
 use walk::Job;
 
 /// What each story must pass at least; without them the switch itself would be broken.
-const EXPECTED: [(Story, &[&str]); 6] = [
+const EXPECTED: [(Story, &[&str]); 7] = [
     (
         Story::Start,
         &[
@@ -63,6 +63,10 @@ const EXPECTED: [(Story, &[&str]); 6] = [
             "end.block_login",
             "journal.closed",
         ],
+    ),
+    (
+        Story::Together,
+        &["journal.end_intended", "end.together", "journal.closed"],
     ),
     (
         Story::CleanUp,

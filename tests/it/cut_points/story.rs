@@ -21,6 +21,8 @@ pub(super) enum Story {
     Revoke,
     /// An end by the clock, with a session open and the control plane gone.
     Expiry,
+    /// The ends of two persons at the same moment, by the operator, with sessions open.
+    Together,
     /// Removal of a login that owns something.
     CleanUp,
     /// A membership somebody added behind our back is taken away.
@@ -36,22 +38,24 @@ pub(super) struct Played {
 }
 
 impl Story {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Start,
         Self::Overlap,
         Self::Extend,
         Self::Revoke,
         Self::Expiry,
+        Self::Together,
         Self::CleanUp,
         Self::Mend,
     ];
     /// Those that need no clean-up.
-    pub(super) const PATIENT: [Self; 6] = [
+    pub(super) const PATIENT: [Self; 7] = [
         Self::Expiry,
         Self::Start,
         Self::Overlap,
         Self::Extend,
         Self::Revoke,
+        Self::Together,
         Self::Mend,
     ];
 
@@ -62,6 +66,7 @@ impl Story {
             Self::Extend => "extend",
             Self::Revoke => "revoke",
             Self::Expiry => "expiry",
+            Self::Together => "together",
             Self::CleanUp => "clean-up",
             Self::Mend => "mend",
         }
@@ -76,6 +81,10 @@ impl Story {
             Self::Extend => extend(stage, &who, fuse),
             Self::Revoke => revoke(stage, &who, fuse),
             Self::Expiry => expiry(stage, &who, fuse),
+            Self::Together => {
+                let other = stage.person();
+                together(stage, [&who, &other], fuse)
+            }
             Self::CleanUp => clean_up(stage, &who, fuse),
             Self::Mend => mend(stage, &who, fuse),
         }
@@ -182,6 +191,30 @@ fn expiry(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     stage.part(who);
     refused(stage, &login);
     Played { died, points }
+}
+
+fn together(stage: &mut Stage, people: [&str; 2], fuse: Option<&str>) -> Played {
+    stage.revive();
+    let logins = people.map(|who| stage.act(|world| grant(world, who, "public", "1h")));
+    let sessions = logins.each_ref().map(|login| open_session(stage, login));
+    stage.arm(fuse);
+    // Whoever gives the order gives it again until she sees it carried out.
+    stage.wait("both ends are reported", |stage| {
+        let open = |login: &Login| stage.checker.record(&login.grant).0 != "closed";
+        let again = logins.iter().any(open);
+        if again {
+            let _answer = stage.act(|world| world.connector_says(&["revoke-all"]));
+        }
+        !again
+    });
+    let played = played(stage, fuse);
+    for session in sessions {
+        assert!(!session.join().unwrap().ok, "a session was not ended");
+    }
+    stage.act(|world| assert!(world.connector_says(&["unfreeze"]).0));
+    stage.part_with(&people);
+    logins.iter().for_each(|login| refused(stage, login));
+    played
 }
 
 fn clean_up(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {

@@ -4,4 +4,5 @@ mod after;
 mod hostile;
 mod levels;
 mod lifecycle;
+mod together;
 mod world;
