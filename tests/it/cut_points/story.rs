@@ -5,9 +5,13 @@ use crate::support::cluster::Psql;
 use crate::support::world::{Login, World};
 use std::collections::HashMap;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// How long a grant lasts that is to end by itself: enough to start it and open a session on a busy machine.
 const LASTS: &str = "3s";
+
+/// How long an operator waits before she gives her order again.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// What a connector is in the middle of when it dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -198,14 +202,18 @@ fn together(stage: &mut Stage, people: [&str; 2], fuse: Option<&str>) -> Played 
     let logins = people.map(|who| stage.act(|world| grant(world, who, "public", "1h")));
     let sessions = logins.each_ref().map(|login| open_session(stage, login));
     stage.arm(fuse);
-    // Whoever gives the order gives it again until she sees it carried out.
+    let mut given: Option<Instant> = None;
     stage.wait("both ends are reported", |stage| {
         let open = |login: &Login| stage.checker.record(&login.grant).0 != "closed";
-        let again = logins.iter().any(open);
-        if again {
-            let _answer = stage.act(|world| world.connector_says(&["revoke-all"]));
+        if !logins.iter().any(open) {
+            return true;
         }
-        !again
+        // A connector that died may not have heard of the order.
+        if given.is_none_or(|at| at.elapsed() > AGAIN_AFTER) {
+            let _answer = stage.act(|world| world.connector_says(&["revoke-all"]));
+            given = Some(Instant::now());
+        }
+        false
     });
     let played = played(stage, fuse);
     for session in sessions {
