@@ -66,7 +66,11 @@ const EXPECTED: [(Story, &[&str]); 7] = [
     ),
     (
         Story::Together,
-        &["journal.end_intended", "end.together", "journal.closed"],
+        &[
+            "end.together",
+            "postgres.doors.closed",
+            "postgres.logins.blocked",
+        ],
     ),
     (
         Story::CleanUp,

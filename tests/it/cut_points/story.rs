@@ -3,15 +3,17 @@
 use super::stage::Stage;
 use crate::support::cluster::Psql;
 use crate::support::world::{Login, World};
+use apono_connector::clock::{Clock, SystemClock};
+use jiff::Timestamp;
 use std::collections::HashMap;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a grant lasts that is to end by itself: enough to start it and open a session on a busy machine.
 const LASTS: &str = "3s";
 
-/// How long an operator waits before she gives her order again.
-const AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// How long grants last that are to be over together: enough to start both.
+const LASTS_TOGETHER: Duration = Duration::from_secs(3);
 
 /// What a connector is in the middle of when it dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +27,7 @@ pub(super) enum Story {
     Revoke,
     /// An end by the clock, with a session open and the control plane gone.
     Expiry,
-    /// The ends of two persons at the same moment, by the operator, with sessions open.
+    /// The ends of two persons at the same moment, by a connector that was not there when their time was over.
     Together,
     /// Removal of a login that owns something.
     CleanUp,
@@ -199,27 +201,22 @@ fn expiry(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
 
 fn together(stage: &mut Stage, people: [&str; 2], fuse: Option<&str>) -> Played {
     stage.revive();
-    let logins = people.map(|who| stage.act(|world| grant(world, who, "public", "1h")));
-    let sessions = logins.each_ref().map(|login| open_session(stage, login));
-    stage.arm(fuse);
-    let mut given: Option<Instant> = None;
-    stage.wait("both ends are reported", |stage| {
-        let open = |login: &Login| stage.checker.record(&login.grant).0 != "closed";
-        if !logins.iter().any(open) {
-            return true;
-        }
-        // A connector that died may not have heard of the order.
-        if given.is_none_or(|at| at.elapsed() > AGAIN_AFTER) {
-            let _answer = stage.act(|world| world.connector_says(&["revoke-all"]));
-            given = Some(Instant::now());
-        }
-        false
-    });
-    let played = played(stage, fuse);
-    for session in sessions {
-        assert!(!session.join().unwrap().ok, "a session was not ended");
-    }
-    stage.act(|world| assert!(world.connector_says(&["unfreeze"]).0));
+    let until = SystemClock.now() + LASTS_TOGETHER;
+    let logins = people.map(|who| stage.act(|world| grant_until(world, who, until)));
+    stage.kill();
+    stage.wait("both grants are over", |_| SystemClock.now() > until);
+    stage.boot(fuse);
+    let mut played = played(stage, fuse);
+    // Before and after it all is the same as when one grant ends.
+    let alone = ["journal.", "deliver.", "lease.", "session."];
+    let end = played
+        .points
+        .iter()
+        .position(|p| p == "end.together.after#1");
+    played.points.truncate(end.map_or(0, |at| at + 1));
+    played
+        .points
+        .retain(|point| !alone.iter().any(|other| point.starts_with(other)));
     stage.part_with(&people);
     logins.iter().for_each(|login| refused(stage, login));
     played
@@ -312,6 +309,18 @@ pub(super) fn plant_membership(world: &World, login: &Login) {
         "SET ROLE {}; GRANT {role} TO {}",
         world.road.admin, login.user
     ));
+}
+
+fn grant_until(world: &World, who: &str, until: Timestamp) -> Login {
+    let database = world.road.database.clone();
+    world
+        .grant_in(
+            "orders",
+            &["postgresql-schema", &database, "public"],
+            &format!("{who}@example.com"),
+            &["--permission", "READ_ONLY", "--until", &until.to_string()],
+        )
+        .unwrap_or_else(|error| panic!("{error}\n{}", world.logs()))
 }
 
 pub(super) fn grant(world: &World, who: &str, schema: &str, lasts: &str) -> Login {
