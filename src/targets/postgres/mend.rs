@@ -9,6 +9,7 @@ use super::record;
 use super::render::{id, lit, lock_login, revoke};
 use super::rows::Rows;
 use super::sessions::{self, Which};
+use super::settings::AccessRoles;
 use crate::domain::{LoginName, Permission};
 use crate::targets::Mended;
 
@@ -25,7 +26,9 @@ impl PostgresTarget {
         self.take_strays(&home, &mut notes).await?;
         self.block_idle_logins(&home, &mut notes).await?;
         self.block_unrecorded(&home, &mut notes).await?;
-        self.disown_access_roles(&home, &mut notes).await?;
+        if self.settings.access_roles == AccessRoles::Made {
+            self.disown_access_roles(&home, &mut notes).await?;
+        }
         self.complete_access_roles(home, &mut notes).await?;
         Ok(notes.into_iter().map(|note| Mended { note }).collect())
     }

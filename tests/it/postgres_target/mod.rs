@@ -5,4 +5,5 @@ mod connections;
 mod hostile;
 mod levels;
 mod lifecycle;
+mod roads;
 mod world;
