@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 
 /// Objects of one class in one schema named one by one; more are named by their schema.
 const NAMED: usize = 5;
+/// Names in one statement at most, so that the longest of them can be reported whole.
+const NAMES_PER_STATEMENT: usize = 20;
 /// Characters of statements in one answer, of the 4000 that can be reported. What does not fit is said after these were run.
 const MAX_STATEMENTS: usize = 3500;
 /// The first version (as `server_version_num`) on which lending a role takes ADMIN OPTION on it.
@@ -228,13 +230,17 @@ fn missing(gap: &Gap, name: &str, findings: &mut Findings) {
     }
     let mut statements = Vec::new();
     for ((class, schema, privileges), names) in groups {
-        let on = match schema {
+        let grant = |on: String| format!("GRANT {privileges} ON {on} TO {};", id(name));
+        match schema {
             Some(schema) if names.len() > NAMED => {
-                format!("ALL {class}S IN SCHEMA {}", id(schema))
+                statements.push(grant(format!("ALL {class}S IN SCHEMA {}", id(schema))));
             }
-            _ => format!("{class} {}", names.join(", ")),
-        };
-        statements.push(format!("GRANT {privileges} ON {on} TO {};", id(name)));
+            _ => statements.extend(
+                names
+                    .chunks(NAMES_PER_STATEMENT)
+                    .map(|names| grant(format!("{class} {}", names.join(", ")))),
+            ),
+        }
     }
     for future in &gap.future {
         let place = match &future.schema {

@@ -104,7 +104,12 @@ pub(super) fn refused(probed: &Probed) -> Trouble {
         .iter()
         .filter_map(|lack| lack.statement.as_deref())
         .collect();
-    Trouble::operator("right_missing", problems.join("\n"), statements.join("\n"))
+    let mut reasons = probed.lacks.iter().filter_map(|lack| lack.stops);
+    let reason = match (reasons.next(), reasons.next()) {
+        (Some(only), None) => only,
+        _ => "right_missing",
+    };
+    Trouble::operator(reason, problems.join("\n"), statements.join("\n"))
 }
 
 /// Selects the login user, and the role whose rights count: where the default admin role is there and only membership in it is

@@ -304,6 +304,45 @@ on_every_server! {
     }
 }
 
+on_every_server! {
+    async fn statements_too_many_for_one_answer_come_whole_in_several(cluster: &Cluster) {
+        let world = company(cluster, &[("access_roles", "given")]).await;
+        set_up(&world, "given").await;
+        world.as_owner("DO $$ BEGIN FOR i IN 1..60 LOOP EXECUTE format('CREATE SCHEMA area_%s; CREATE TABLE area_%s.t (id int)', i, i); END LOOP; END $$").await;
+        let grant = world.grant(&person("alice"), world.whole(), Permission::Admin);
+        let mut answers = 0;
+        let her = loop {
+            match world.run(&world.target, &world.order(&grant)).await {
+                Ok(applied) => break world.opened(&applied),
+                Err(error) => {
+                    let hint = error.failure().hint.clone().unwrap();
+                    assert!(hint.len() < 4000, "{} characters can be reported whole", hint.len());
+                    run(&world, &hint);
+                    answers += 1;
+                    assert!(answers < 10, "it comes to no end: {error}");
+                }
+            }
+        };
+        assert!(answers > 1);
+        assert!(world.psql(&her, "SELECT * FROM area_60.t; SELECT * FROM shop.t1").ok);
+        is_over(&world, &grant, &her).await;
+    }
+}
+
+on_every_server! {
+    async fn membership_in_the_usual_admin_role_is_asked_for_rather_than_more_rights(cluster: &Cluster) {
+        let world = company(cluster, &[("admin_role", "")]).await;
+        run(&world, &format!(
+            "CREATE ROLE apono_admin NOLOGIN CREATEROLE; GRANT {owner} TO apono_admin; CREATE ROLE {user} LOGIN PASSWORD '{CONNECTOR_PASSWORD}'",
+            owner = world.owner, user = world.user
+        ));
+        let open = said(&world).await;
+        assert_eq!(open, [format!("GRANT \"apono_admin\" TO \"{}\";", world.user)]);
+        run(&world, &open[0]);
+        go_along(&world).await;
+    }
+}
+
 /// What a check says: each problem with its statement.
 async fn said(world: &World) -> Vec<String> {
     match world.target.check().await {
