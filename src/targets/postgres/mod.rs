@@ -18,6 +18,7 @@ mod pool;
 mod probe;
 mod record;
 mod render;
+mod rest;
 mod rows;
 mod schema;
 mod scope;

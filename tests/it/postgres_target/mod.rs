@@ -3,7 +3,9 @@
 mod after;
 mod connections;
 mod hostile;
+mod leftovers;
 mod levels;
 mod lifecycle;
+mod planted;
 mod roads;
 mod world;
