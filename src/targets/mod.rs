@@ -92,7 +92,8 @@ pub trait Target: Send + Sync {
 pub struct CheckReport {
     /// What was found, for people: server version, road, rights.
     pub evidence: Evidence,
-    /// What is missing for some orders, each with its fix; an empty list means that everything works.
+    /// What is missing for some orders; an empty list means that everything works. The first line of each says what, the
+    /// lines that follow are the statements to run.
     pub warnings: Vec<String>,
 }
 

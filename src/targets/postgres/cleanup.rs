@@ -9,6 +9,7 @@ use super::render::{id, lit, lock_login, revoke, texts};
 use super::rest::{Where, line};
 use super::rows::Rows;
 use super::sessions::{self, Which};
+use super::settings::AccessRoles;
 use crate::cut;
 use crate::domain::GrantId;
 use crate::targets::CleanedUp;
@@ -183,6 +184,9 @@ impl PostgresTarget {
     /// Access roles no grant has named for a day.
     async fn unused_access_roles(&self, home: &Conn<'_>) -> Result<Vec<String>, Trouble> {
         const DOING: &str = "look for access roles to remove";
+        if self.settings.access_roles == AccessRoles::Given {
+            return Ok(Vec::new());
+        }
         let sql = format!(
             "SELECT 'role', name FROM apono.access_role a WHERE connector = {}\n\
              AND GREATEST(made_at, complete_at) < pg_catalog.clock_timestamp() - interval '1 day'\n\

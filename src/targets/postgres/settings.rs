@@ -16,7 +16,7 @@ const MAX_CLEAN_UP_DELAY_S: u64 = 86_400;
 pub(super) const DEFAULT_ADMIN_ROLE: &str = "apono_admin";
 
 /// Every setting a `postgresql` integration knows.
-pub const SETTINGS: [&str; 9] = [
+pub const SETTINGS: [&str; 10] = [
     "hostname",
     "port",
     "dbname",
@@ -25,8 +25,18 @@ pub const SETTINGS: [&str; 9] = [
     SSL_CERT,
     SSL_KEY,
     "admin_role",
+    "access_roles",
     "clean_up_delay_s",
 ];
+
+/// Who makes the shared roles that hold privileges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AccessRoles {
+    /// We do, and fill them: needs membership in the owners.
+    Made,
+    /// An administrator does. We look whether they are as they should be, lend them, and never change them.
+    Given,
+}
 
 /// Where our own record is, and whose it is. Two homes never share a login or an access role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +72,7 @@ pub(super) struct Settings {
     pub(super) tls: SslMode,
     pub(super) tls_files: TlsFiles,
     pub(super) admin_role: Option<String>,
+    pub(super) access_roles: AccessRoles,
     pub(super) clean_up_delay: Duration,
 }
 
@@ -85,6 +96,7 @@ impl Settings {
         let tls = reader.tls();
         let tls_files = reader.tls_files(tls);
         let admin_role = reader.name("admin_role");
+        let access_roles = reader.access_roles();
         let delay = reader.number(
             "clean_up_delay_s",
             DEFAULT_CLEAN_UP_DELAY.as_secs(),
@@ -111,6 +123,7 @@ impl Settings {
                     tls,
                     tls_files,
                     admin_role,
+                    access_roles,
                     clean_up_delay: Duration::from_secs(delay),
                 })
             }
@@ -192,6 +205,17 @@ impl<'a> Reader<'a> {
         Some(name.to_owned())
     }
 
+    fn access_roles(&mut self) -> AccessRoles {
+        match self.value("access_roles") {
+            None | Some("made") => AccessRoles::Made,
+            Some("given") => AccessRoles::Given,
+            Some(other) => {
+                self.wrong("access_roles", other, "`made` or `given`");
+                AccessRoles::Given
+            }
+        }
+    }
+
     fn number(&mut self, key: &str, default: u64, low: u64, high: u64) -> u64 {
         let Some(text) = self.value(key) else {
             return default;
@@ -269,6 +293,7 @@ mod tests {
         assert_eq!(settings.tls, SslMode::VerifyFull);
         assert_eq!(settings.clean_up_delay, Duration::from_secs(120));
         assert_eq!(settings.admin_role, None);
+        assert_eq!(settings.access_roles, AccessRoles::Made);
     }
 
     #[test]
@@ -281,12 +306,13 @@ mod tests {
             ("ssl_key", "/run/secrets/key.pem"),
             ("clean_up_delay_s", "0"),
             ("admin_role", ""),
+            ("access_roles", "mine"),
             ("colour", "red"),
         ])
         .unwrap_err();
         let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(text.join("\n"), @r"
-        `settings.colour` is not known, `postgresql` knows `hostname`, `port`, `dbname`, `sslmode`, `ssl_root_ca`, `ssl_cert`, `ssl_key`, `admin_role`, `clean_up_delay_s`
+        `settings.colour` is not known, `postgresql` knows `hostname`, `port`, `dbname`, `sslmode`, `ssl_root_ca`, `ssl_cert`, `ssl_key`, `admin_role`, `access_roles`, `clean_up_delay_s`
         `settings.hostname` is `db.example/path`, must be one host name or IP address
         `settings.port` is `70000`, must be a whole number, 1..=65535
         `settings.dbname` is absent, must be the home database, which holds our record
@@ -294,6 +320,7 @@ mod tests {
         `settings.ssl_root_ca` is `ca.pem`, must be the absolute path of a PEM file
         `settings.ssl_cert` is absent, must be the absolute path of a PEM file, as for `ssl_key`
         `settings.admin_role` is ``, must be 1 to 63 bytes without NUL
+        `settings.access_roles` is `mine`, must be `made` or `given`
         `settings.clean_up_delay_s` is `0`, must be a whole number, 1..=86400
         ");
     }

@@ -7,5 +7,6 @@ mod leftovers;
 mod levels;
 mod lifecycle;
 mod planted;
+mod roads;
 mod together;
 mod world;
