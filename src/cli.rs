@@ -3,6 +3,7 @@
 use crate::agent;
 use crate::config::{Config, Environment};
 use crate::operator::{self, Answer, Line, Request};
+use crate::targets::postgres::close_all_sql;
 use crate::telemetry::probe::probe;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -40,6 +41,12 @@ enum Command {
     Unfreeze,
     /// Freeze starts and end every grant now.
     RevokeAll,
+    /// Print what closes everything of this connector on a copy that no connector manages; changes nothing by itself.
+    CloseAll {
+        /// Print SQL for PostgreSQL.
+        #[arg(long, required = true)]
+        sql: bool,
+    },
 }
 
 /// Runs the program.
@@ -83,6 +90,10 @@ fn carry_out(command: &Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Grants { json } => agent::runtime()?.block_on(grants(&config, *json)),
         Command::Freeze => agent::runtime()?.block_on(change(&config, Request::Freeze)),
         Command::Unfreeze => agent::runtime()?.block_on(change(&config, Request::Unfreeze)),
+        Command::CloseAll { .. } => {
+            say(&close_all_sql(&config.control_plane.connector));
+            Ok(ExitCode::SUCCESS)
+        }
         Command::RevokeAll => agent::runtime()?.block_on(change(&config, Request::RevokeAll)),
     }
 }

@@ -9,11 +9,13 @@
 //! | `end` | ends: one driver per grant, never gives up |
 //! | `timer` | ends by the local clock |
 //! | `sweep` | compares the ledger with the record inside each target |
+//! | `compare` | compares a server that is new to us with the ledger |
 //! | `mirror` | keeps the control plane's lists |
 //! | `deliver` | reports until acknowledged |
 //! | `health` | heartbeats |
 
 mod attempt;
+mod compare;
 mod deliver;
 mod end;
 mod health;

@@ -80,6 +80,9 @@ impl Executor {
             if view.cancel.is_cancelled() {
                 return self.called_back(&start.grant, kind, stands).await;
             }
+            if target.owes_comparison().is_some() {
+                self.shared.sweep_now.notify_one();
+            }
             let Some(pause) = next_pause(&mut schedule, &error) else {
                 log_failure("an order was not carried out", &error);
                 return Some(

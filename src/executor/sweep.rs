@@ -150,15 +150,19 @@ impl Executor {
         };
         self.note_read(integration).await;
         for entry in &recorded {
-            absent.remove(&entry.grant.id);
-            never_begun.remove(&entry.grant.id);
-            cleaned.remove(&entry.grant.id);
-            self.learn_entry(entry).await;
+            let id = entry.grant.id;
+            absent.remove(&id);
+            never_begun.remove(&id);
+            let was_closed = cleaned.remove(&id);
+            if !self.end_forgotten(entry, was_closed) {
+                self.learn_entry(entry).await;
+            }
         }
         for grant in never_begun {
             self.journal(vec![Event::StartAbandoned(grant)]).await;
         }
         self.end_absent(absent);
+        self.compare(integration, target).await;
         // Somebody cleaned up and did not live to tell, or another instance did.
         for grant in cleaned {
             self.note_cleaned(grant, Vec::new()).await;
@@ -201,6 +205,23 @@ impl Executor {
                 }
             }
         }
+    }
+
+    /// The target shows a grant as live that was ended and acknowledged before the record was read: an older copy, or a replica that had
+    /// not heard of the end. Tells whether it is so.
+    fn end_forgotten(&self, entry: &RecordedGrant, was_closed: bool) -> bool {
+        let id = entry.grant.id;
+        let in_hand = self
+            .parts
+            .ledger
+            .read(|state| state.grants.contains_key(&id));
+        let over = self.over_since(id).filter(|_| was_closed || !in_hand);
+        let Some(reason) = over.filter(|_| entry.ended.is_none() && !self.works_on(id)) else {
+            return false;
+        };
+        tracing::warn!(grant.id = %id, "a grant that was ended is live in its target's record, it is ended once more");
+        let _watch = self.end_anew(&entry.grant, reason);
+        true
     }
 
     /// A start whose outcome was unknown turns out to have happened.

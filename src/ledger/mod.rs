@@ -7,6 +7,7 @@
 //! when the file is damaged, a start is refused and everything else is kept in memory.
 
 mod disk;
+mod ends;
 mod error;
 mod event;
 mod faults;
@@ -22,6 +23,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
+pub use ends::{EndedGrant, Ends};
 pub use error::LedgerError;
 pub use event::{Event, OutboxEntry};
 #[cfg(not(feature = "test-util"))]

@@ -1,5 +1,6 @@
 //! Owns the fold: what is true now, given what happened. Pure.
 
+use super::ends::{EndedGrant, Ends};
 use super::event::{Event, OutboxEntry};
 use crate::domain::{
     EndReason, EndReport, Grant, GrantId, InstanceId, Integration, IntegrationId, TaskId,
@@ -21,6 +22,8 @@ pub struct State {
     pub integrations: BTreeMap<IntegrationId, Integration>,
     /// Grants from their intent until they are closed, clean and reported.
     pub grants: BTreeMap<GrantId, GrantRecord>,
+    /// Grants that were closed and clean, for 30 days.
+    pub ends: Ends,
     /// Reports not yet acknowledged, in order.
     pub outbox: BTreeMap<u64, OutboxEntry>,
     /// The next free place in the outbox.
@@ -70,6 +73,7 @@ impl State {
             }
             Event::IntegrationGone(id) => {
                 self.integrations.remove(&id);
+                self.ends.forget(id);
             }
             Event::Queued { id, entry } => {
                 self.next_report = self.next_report.max(id.saturating_add(1));
@@ -126,7 +130,15 @@ impl State {
                 record.phase = GrantPhase::Closed(report);
             }),
             Event::Clean(grant) => {
-                self.grants.remove(&grant);
+                if let Some(record) = self.grants.remove(&grant)
+                    && let GrantPhase::Closed(report) = record.phase
+                {
+                    self.ends.add(EndedGrant {
+                        grant: record.grant,
+                        ended_at: report.ended_at,
+                        reason: report.reason,
+                    });
+                }
             }
         }
     }
@@ -146,6 +158,15 @@ impl State {
                 .cloned()
                 .map(Event::IntegrationKnown),
         );
+        // First, because a grant may be ended once more on a server that forgot it.
+        for ended in self.ends.all() {
+            events.push(Event::GrantLearned {
+                grant: ended.grant.clone(),
+                started_at: None,
+            });
+            events.push(Event::Closed(ended.report()));
+            events.push(Event::Clean(ended.grant.id));
+        }
         for record in self.grants.values() {
             record.restate(&mut events);
         }

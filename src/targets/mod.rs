@@ -10,7 +10,8 @@ pub use error::TargetError;
 pub use registry::{Registry, TargetFactory};
 
 use crate::domain::{
-    CredentialChange, EndReason, Evidence, Grant, IntegrationId, Plan, SettingsDigest, Start, Step,
+    CredentialChange, EndReason, Evidence, Grant, GrantId, IntegrationId, Plan, SettingsDigest,
+    Start, Step,
 };
 use crate::policy::{EndWarrant, Permit};
 use async_trait::async_trait;
@@ -83,6 +84,23 @@ pub trait Target: Send + Sync {
     /// Mends towards less access whatever of ours no live record backs, and completes the shared roles.
     async fn mend(&self) -> Result<Vec<Mended>, TargetError>;
 
+    /// Names the server behind this target when it was not compared by this process: at first, and after a fail-over, a restore or a
+    /// restart. A server that changed refuses starts with reason `server_changed` until [`Target::compared`].
+    fn owes_comparison(&self) -> Option<String> {
+        None
+    }
+
+    /// Closes whatever of ours is not live by the target's own record, and returns which of these ended grants it does not show as ended
+    /// and closed.
+    async fn compare(&self, _ended: &[GrantId]) -> Result<Vec<MissingEnd>, TargetError> {
+        Ok(Vec::new())
+    }
+
+    /// Notes that the server of this name was compared and nothing is owed any more.
+    async fn compared(&self, _server: &str) -> Result<(), TargetError> {
+        Ok(())
+    }
+
     /// Says whether a connection is held so that a user who takes all connections cannot lock the revoker out.
     async fn hold(&self, wanted: bool);
 }
@@ -144,7 +162,7 @@ pub struct EndedTogether {
 #[derive(Debug, Clone)]
 pub struct CleanedUp {
     /// Which grant.
-    pub grant: crate::domain::GrantId,
+    pub grant: GrantId,
     /// What is left and who must do what about it; empty when clean.
     pub leftovers: Vec<String>,
 }
@@ -162,6 +180,15 @@ pub struct RecordedGrant {
     pub ended: Option<(Timestamp, EndReason)>,
     /// Whether the door was seen shut and the sessions gone.
     pub closed: bool,
+}
+
+/// An end that is not on record, although it was acknowledged once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissingEnd {
+    /// Of which grant.
+    pub grant: GrantId,
+    /// Not even the door was shut by what the record shows; otherwise sessions may be left.
+    pub is_open: bool,
 }
 
 /// One thing that was mended.

@@ -6,6 +6,7 @@ use super::mark::{MarkedBy, RoleKind};
 use super::observe;
 use super::pool::{Conn, For};
 use super::render::{id, lit, lock_login, revoke, texts};
+use super::replicas::Wanted;
 use super::rest::{Where, line};
 use super::rows::Rows;
 use super::sessions::{self, Which};
@@ -127,7 +128,15 @@ impl PostgresTarget {
             }
             Some(_) => {
                 let seen = sessions::end(home, login, Which::All).await?;
-                if seen.of(login).0 > 0 {
+                // Once the role is gone, nobody but a superuser can end its sessions: on no server.
+                let wanted = Wanted {
+                    login,
+                    ended: None,
+                    blocked: true,
+                    nobody_hides: true,
+                };
+                let elsewhere = self.end_on_replicas(home, wanted).await?;
+                if seen.of(login).0 + elsewhere > 0 {
                     // A session that had hidden: the wait begins anew.
                     return Ok(Vec::new());
                 }

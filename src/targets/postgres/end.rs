@@ -6,6 +6,7 @@ use super::mark::{self, MarkedBy, RoleKind};
 use super::observe;
 use super::pool::Conn;
 use super::render::{self, id, lit, texts};
+use super::replicas::Wanted;
 use super::rows::Rows;
 use super::sessions::{self, Look, Which};
 use crate::cut;
@@ -77,10 +78,20 @@ impl PostgresTarget {
             return Ok(sessions_ended("", (0, 0)));
         };
         cut::point("postgres.login.blocked");
-        let seen = end_found(conn, &login, Which::All, look).await?;
+        let (here, after) = end_found(conn, &login, Which::All, look).await?;
+        let wanted = Wanted {
+            login: &login,
+            ended: Some(warrant.grant.id),
+            blocked,
+            nobody_hides: false,
+        };
+        let elsewhere = self.end_on_replicas(conn, wanted).await?;
         self.note_closed(conn, warrant, &login).await?;
-        let mut ended = sessions_ended(&login, seen);
+        let mut ended = sessions_ended(&login, (here + elsewhere, after));
         ended.evidence = ended.evidence.with("login_blocked", blocked);
+        if elsewhere > 0 {
+            ended.evidence = ended.evidence.with("sessions_on_replicas", elsewhere);
+        }
         Ok(ended)
     }
 
@@ -90,6 +101,20 @@ impl PostgresTarget {
             return Ok(false);
         };
         end_found(conn, login, Which::All, block.look).await?;
+        let wanted = Wanted {
+            login,
+            ended: None,
+            blocked: block.blocked,
+            nobody_hides: false,
+        };
+        if let Err(error) = self.end_on_replicas(conn, wanted).await {
+            // Clean-up comes back to it: the login is not dropped before.
+            tracing::warn!(
+                login,
+                error = &error as &dyn std::error::Error,
+                "sessions on replicas may be left"
+            );
+        }
         Ok(block.blocked)
     }
 

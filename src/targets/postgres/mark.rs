@@ -1,6 +1,7 @@
 //! Owns marks: the comment on a role that says it is ours. Never holds personal data, because every database user can read role comments.
 
 use super::settings::Home;
+use crate::domain::ConnectorId;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
@@ -46,12 +47,16 @@ pub(super) enum MarkedBy {
 
 /// Returns the comment for a role of ours: ASCII only, because shared catalogs have no encoding.
 pub(super) fn mark(home: &Home, role: &str, kind: RoleKind) -> String {
-    format!(
-        "{PREFIX}connector={} kind={} key={}",
-        home.connector,
-        kind.as_str(),
-        key(home, role, kind)
-    )
+    format!("{}{}", of(&home.connector, kind), key(home, role, kind))
+}
+
+/// Returns what the comment of every login of a connector starts with.
+pub(super) fn logins_of(connector: &ConnectorId) -> String {
+    of(connector, RoleKind::Login)
+}
+
+fn of(connector: &ConnectorId, kind: RoleKind) -> String {
+    format!("{PREFIX}connector={connector} kind={} key=", kind.as_str())
 }
 
 /// Reads a comment.

@@ -26,15 +26,24 @@ impl PostgresTarget {
     pub(super) async fn mend_pass(&self) -> Result<Vec<Mended>, Trouble> {
         let home = self.home(For::Work).await?;
         let mut notes = Vec::new();
-        self.take_strays(&home, &mut notes).await?;
-        self.take_lent(&home, &mut notes).await?;
-        self.block_idle_logins(&home, &mut notes).await?;
-        self.block_unrecorded(&home, &mut notes).await?;
+        self.close_unbacked(&home, &mut notes).await?;
         if self.settings.access_roles == AccessRoles::Made {
             self.disown_access_roles(&home, &mut notes).await?;
         }
         self.complete_access_roles(home, &mut notes).await?;
         Ok(notes.into_iter().map(|note| Mended { note }).collect())
+    }
+
+    /// Closes what carries our mark and no live grant backs.
+    pub(super) async fn close_unbacked(
+        &self,
+        home: &Conn<'_>,
+        notes: &mut Vec<String>,
+    ) -> Result<(), Trouble> {
+        self.take_strays(home, notes).await?;
+        self.take_lent(home, notes).await?;
+        self.block_idle_logins(home, notes).await?;
+        self.block_unrecorded(home, notes).await
     }
 
     /// Memberships of our logins in our shared roles that no live grant backs.

@@ -3,10 +3,13 @@
 
 mod access_role;
 mod cleanup;
+mod close_all;
+mod compare;
 mod door;
 mod end;
 mod error;
 mod given;
+mod identity;
 mod leftovers;
 mod levels;
 mod mark;
@@ -18,6 +21,7 @@ mod pool;
 mod probe;
 mod record;
 mod render;
+mod replicas;
 mod rest;
 mod rows;
 mod schema;
@@ -28,16 +32,17 @@ mod start;
 mod tls_files;
 mod together;
 
+pub use close_all::close_all_sql;
 pub use levels::published_table;
 pub use settings::SETTINGS;
 
 use super::{
-    Applied, CheckReport, CleanedUp, Ended, EndedTogether, Mended, RecordedGrant, Target,
-    TargetError,
+    Applied, CheckReport, CleanedUp, Ended, EndedTogether, Mended, MissingEnd, RecordedGrant,
+    Target, TargetError,
 };
 use crate::domain::{
-    Change, ConnectorId, ErrorClass, Grant, Integration, IntegrationId, InvalidValue, LoginName,
-    Plan, SettingsDigest, Start, Step,
+    Change, ConnectorId, ErrorClass, Grant, GrantId, Integration, IntegrationId, InvalidValue,
+    LoginName, Plan, SettingsDigest, Start, Step,
 };
 use crate::pg::ConnectOptions;
 use crate::policy::{EndWarrant, Permit};
@@ -45,9 +50,10 @@ use crate::secret::Secret;
 use async_trait::async_trait;
 use error::Trouble;
 use pool::{Conn, For, Pool};
+use replicas::Replicas;
 use settings::Settings;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The kind of integration this target is for.
@@ -78,8 +84,10 @@ pub trait CredentialSource: Send + Sync {
 pub struct PostgresTarget {
     settings: Settings,
     pool: Pool,
-    /// Whether our record was seen to be there and of this version.
-    ready: AtomicBool,
+    replicas: Replicas,
+    comparison: identity::Comparison,
+    /// On which of the servers seen so far our record was found to be there and of this version; 0 for none.
+    ready: AtomicU64,
     /// One filler of access lists per database: the server answers concurrent ones with errors.
     filling: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -97,8 +105,10 @@ impl PostgresTarget {
         let settings = Settings::parse(connector, integration)?;
         Ok(Self {
             pool: Pool::new(settings.clone(), source),
+            replicas: Replicas::new(&settings.replicas),
             settings,
-            ready: AtomicBool::new(false),
+            comparison: identity::Comparison::default(),
+            ready: AtomicU64::new(0),
             filling: Mutex::default(),
         })
     }
@@ -115,9 +125,17 @@ impl PostgresTarget {
     /// Lends a connection to the home database, with our record in place.
     async fn home(&self, purpose: For) -> Result<Conn<'_>, Trouble> {
         let conn = self.pool.home(purpose).await?;
-        if !self.ready.load(Ordering::Relaxed) {
-            schema::ensure(&conn).await?;
-            self.ready.store(true, Ordering::Relaxed);
+        if self.ready.load(Ordering::Relaxed) != conn.server() {
+            if schema::ensure(&conn).await? == schema::Made::New
+                && let Some(server) = self.pool.server()
+            {
+                // Nothing of ours can be older than this record; what is, carries our mark and is mended.
+                self.trust(&conn, server).await?;
+            }
+            self.ready.store(conn.server(), Ordering::Relaxed);
+        }
+        if purpose == For::Start {
+            self.admit(&conn).await?;
         }
         Ok(conn)
     }
@@ -130,7 +148,7 @@ impl PostgresTarget {
     /// Our record may have gone with a restored database: look again before the next use.
     fn failed(&self, error: Trouble) -> TargetError {
         if matches!(error.sqlstate(), Some("42P01" | "3F000")) {
-            self.ready.store(false, Ordering::Relaxed);
+            self.ready.store(0, Ordering::Relaxed);
         }
         TargetError::from(error)
     }
@@ -156,7 +174,7 @@ impl PostgresTarget {
         decide: impl FnOnce(&observe::Observed) -> Result<Plan, Trouble> + Send,
     ) -> Result<Plan, Trouble> {
         self.same_order(permit, grant)?;
-        let conn = self.home(For::Work).await?;
+        let conn = self.home(For::Start).await?;
         let seen = self.look(&conn, grant).await?;
         self.pool.put(conn);
         decide(&seen)
@@ -356,6 +374,20 @@ impl Target for PostgresTarget {
 
     async fn mend(&self) -> Result<Vec<Mended>, TargetError> {
         self.mend_pass().await.map_err(|e| self.failed(e))
+    }
+
+    fn owes_comparison(&self) -> Option<String> {
+        self.not_compared().map(|server| server.to_string())
+    }
+
+    async fn compare(&self, ended: &[GrantId]) -> Result<Vec<MissingEnd>, TargetError> {
+        self.compare_with(ended).await.map_err(|e| self.failed(e))
+    }
+
+    async fn compared(&self, server: &str) -> Result<(), TargetError> {
+        self.note_compared_if(server)
+            .await
+            .map_err(|e| self.failed(e))
     }
 
     async fn hold(&self, wanted: bool) {

@@ -1,8 +1,9 @@
 //! Owns the connections of one target. Never lets an end wait behind a start, nor a person who takes all connections lock us out.
 
 use super::error::Trouble;
+use super::identity::{BEGAN, Identity};
 use super::render::{id, lit};
-use super::settings::{DEFAULT_ADMIN_ROLE, Settings};
+use super::settings::{DEFAULT_ADMIN_ROLE, Place, Settings};
 use super::{CredentialSource, DatabaseCredential};
 use crate::cut;
 use crate::pg::{BatchOutcome, ConnectOptions, Session};
@@ -23,6 +24,8 @@ const SLOT_WAIT: Duration = Duration::from_secs(30);
 const IDLE_PER_DATABASE: usize = 8;
 /// An idle connection is closed after this time.
 const IDLE_TIME: Duration = Duration::from_secs(60);
+/// A connection is not used again after this time, so that a name that leads elsewhere now is followed.
+const LIFE: Duration = Duration::from_secs(60);
 /// Idle time after which a connection is asked whether it still answers before it is lent: one that a firewall or a fail-over
 /// cut takes every question without a word.
 const ASK_AFTER: Duration = Duration::from_secs(1);
@@ -39,6 +42,8 @@ const APPLICATION_NAME: &str = "apono-connector";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
     Work,
+    /// Work that gives access: only on a server that was compared.
+    Start,
     End,
 }
 
@@ -46,13 +51,30 @@ pub(super) enum For {
 pub(super) struct Pool {
     settings: Settings,
     source: Arc<dyn CredentialSource>,
-    idle: Mutex<HashMap<String, Vec<(Session, Instant)>>>,
+    idle: Mutex<HashMap<String, Vec<(Opened, Instant)>>>,
     work: Semaphore,
     ends: Semaphore,
     holding: AtomicBool,
-    reserve: Arc<AsyncMutex<Option<Session>>>,
+    reserve: Arc<AsyncMutex<Option<Opened>>>,
+    server: Mutex<Standing>,
     /// The credential that worked last: an end must not fail because the place of the secret is away.
     known: Mutex<Option<DatabaseCredential>>,
+}
+
+/// The server connections lead to now.
+#[derive(Default)]
+struct Standing {
+    identity: Option<Identity>,
+    /// How often it was another one than before.
+    changes: u64,
+}
+
+/// A connection, and which server it leads to.
+struct Opened {
+    session: Session,
+    /// The number of changes at the time.
+    server: u64,
+    at: Instant,
 }
 
 /// A borrowed connection. Closed when dropped, unless it is put back: only who knows that no transaction is open does that.
@@ -65,17 +87,26 @@ pub(super) struct Conn<'a> {
 }
 
 enum Held {
-    Own(Box<Session>),
+    Own(Box<Opened>),
     /// The held one, empty only between two uses.
-    Reserve(OwnedMutexGuard<Option<Session>>),
+    Reserve(OwnedMutexGuard<Option<Opened>>),
 }
 
 impl Conn<'_> {
-    fn session(&self) -> Result<&Session, Trouble> {
+    fn opened(&self) -> Result<&Opened, Trouble> {
         match &self.held {
-            Held::Own(session) => Ok(session),
+            Held::Own(opened) => Ok(opened),
             Held::Reserve(guard) => guard.as_ref().ok_or(Trouble::Busy),
         }
+    }
+
+    fn session(&self) -> Result<&Session, Trouble> {
+        self.opened().map(|opened| &opened.session)
+    }
+
+    /// Which of the servers seen so far this leads to.
+    pub(super) fn server(&self) -> u64 {
+        self.opened().map_or(0, |opened| opened.server)
     }
 
     /// The server's version, as in `server_version_num`.
@@ -94,7 +125,7 @@ impl Conn<'_> {
         sql: &str,
     ) -> Result<BatchOutcome, Trouble> {
         match self.purpose {
-            For::Work => self.run(note, sql, None).await,
+            For::Work | For::Start => self.run(note, sql, None).await,
             For::End => self.run(note, sql, Some(END_CALL)).await,
         }
     }
@@ -147,6 +178,7 @@ impl Pool {
             ends: Semaphore::new(END_SLOTS),
             holding: AtomicBool::new(false),
             reserve: Arc::default(),
+            server: Mutex::default(),
             known: Mutex::default(),
         }
     }
@@ -159,7 +191,7 @@ impl Pool {
     /// Lends a connection to a database.
     pub(super) async fn get(&self, purpose: For, database: &str) -> Result<Conn<'_>, Trouble> {
         let slots = match purpose {
-            For::Work => &self.work,
+            For::Work | For::Start => &self.work,
             For::End => &self.ends,
         };
         let slot = tokio::time::timeout(SLOT_WAIT, slots.acquire())
@@ -167,9 +199,9 @@ impl Pool {
             .map_err(|_| Trouble::Busy)?
             .map_err(|_| Trouble::Busy)?;
         let (held, reused) = match self.take_idle(database).await {
-            Some(session) => (Held::Own(Box::new(session)), true),
+            Some(opened) => (Held::Own(Box::new(opened)), true),
             None => match self.connect(database).await {
-                Ok(session) => (Held::Own(Box::new(session)), false),
+                Ok(opened) => (Held::Own(Box::new(opened)), false),
                 Err(error) if purpose == For::End && database == self.settings.home.database => {
                     (self.borrow_reserve().await.ok_or(error)?, true)
                 }
@@ -186,15 +218,15 @@ impl Pool {
 
     /// Takes a connection back. Only for one without an open transaction.
     pub(super) fn put(&self, conn: Conn<'_>) {
-        if let Held::Own(session) = conn.held {
-            if session.is_closed() {
+        if let Held::Own(opened) = conn.held {
+            if !self.is_good(&opened) {
                 return;
             }
-            let database = session.server().database.clone();
+            let database = opened.session.server().database.clone();
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             let list = idle.entry(database).or_default();
             if list.len() < IDLE_PER_DATABASE {
-                list.push((*session, Instant::now()));
+                list.push((*opened, Instant::now()));
             }
         }
         drop(conn.slot);
@@ -208,35 +240,83 @@ impl Pool {
             .clear();
     }
 
-    async fn take_idle(&self, database: &str) -> Option<Session> {
-        let (session, since) = self.pop_idle(database)?;
-        if since.elapsed() < ASK_AFTER || session.answers_within(ANSWER_LIMIT).await {
-            return Some(session);
+    async fn take_idle(&self, database: &str) -> Option<Opened> {
+        let (opened, since) = self.pop_idle(database)?;
+        if since.elapsed() < ASK_AFTER || opened.session.answers_within(ANSWER_LIMIT).await {
+            return Some(opened);
         }
         // What cut this one has cut the others too.
         self.forget_idle();
         None
     }
 
-    fn pop_idle(&self, database: &str) -> Option<(Session, Instant)> {
+    fn pop_idle(&self, database: &str) -> Option<(Opened, Instant)> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|_, list| {
-            list.retain(|(session, since)| !session.is_closed() && since.elapsed() < IDLE_TIME);
+            list.retain(|(opened, since)| self.is_good(opened) && since.elapsed() < IDLE_TIME);
             !list.is_empty()
         });
         idle.get_mut(database)?.pop()
+    }
+
+    fn is_good(&self, opened: &Opened) -> bool {
+        let now = self
+            .server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .changes;
+        !opened.session.is_closed() && opened.server == now && opened.at.elapsed() < LIFE
+    }
+
+    /// Returns which server connections lead to; nothing before the first one.
+    pub(super) fn server(&self) -> Option<Identity> {
+        self.server
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .identity
+            .clone()
+    }
+
+    /// Finds out which server a new connection leads to.
+    async fn recognise(&self, session: &Session, began: String) -> Result<u64, Trouble> {
+        {
+            let known = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+            if known
+                .identity
+                .as_ref()
+                .is_some_and(|known| known.began == began)
+            {
+                return Ok(known.changes);
+            }
+        }
+        let identity = Identity::read(session, began).await?;
+        let mut known = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.identity.as_ref() != Some(&identity) {
+            if let Some(before) = &known.identity {
+                tracing::warn!(
+                    "another server answers at `{}:{}`: {identity}; before: {before}",
+                    self.settings.host,
+                    self.settings.port
+                );
+            }
+            known.identity = Some(identity);
+            known.changes += 1;
+        }
+        Ok(known.changes)
     }
 
     async fn borrow_reserve(&self) -> Option<Held> {
         let guard = tokio::time::timeout(SLOT_WAIT, Arc::clone(&self.reserve).lock_owned())
             .await
             .ok()?;
-        let session = guard.as_ref().filter(|session| !session.is_closed())?;
+        let opened = guard
+            .as_ref()
+            .filter(|opened| !opened.session.is_closed())?;
         // Whoever had it before may have left in the middle of a transaction.
-        tokio::time::timeout(ANSWER_LIMIT, session.roll_back())
+        tokio::time::timeout(ANSWER_LIMIT, opened.session.roll_back())
             .await
             .ok()?;
-        (!session.is_closed()).then_some(Held::Reserve(guard))
+        (!opened.session.is_closed()).then_some(Held::Reserve(guard))
     }
 
     /// Opens or closes the held connection; called again, it replaces one that died.
@@ -253,12 +333,12 @@ impl Pool {
             return;
         }
         let alive = match reserve.as_ref() {
-            Some(session) => session.answers_within(ANSWER_LIMIT).await,
+            Some(opened) => opened.session.answers_within(ANSWER_LIMIT).await,
             None => false,
         };
         if !alive {
             *reserve = match self.connect(&self.settings.home.database).await {
-                Ok(session) => Some(session),
+                Ok(opened) => Some(opened),
                 Err(error) => {
                     tracing::warn!(error.class = %error.class(), "no connection could be held for ends");
                     None
@@ -285,7 +365,20 @@ impl Pool {
         })
     }
 
-    async fn connect(&self, database: &str) -> Result<Session, Trouble> {
+    /// Opens a connection to a replica, which is not counted among ours.
+    pub(super) async fn replica(&self, place: &Place) -> Result<Session, Trouble> {
+        let options = ConnectOptions {
+            host: place.host.clone(),
+            port: place.port,
+            pass_over_replicas: false,
+            ..self.options(&self.settings.home.database).await?
+        };
+        let session = Session::connect(&options).await?;
+        self.become_admin(&session).await?;
+        Ok(session)
+    }
+
+    async fn connect(&self, database: &str) -> Result<Opened, Trouble> {
         let credential = self.credential().await?;
         let options = ConnectOptions {
             user: credential.username.clone(),
@@ -298,13 +391,30 @@ impl Pool {
                 host: self.settings.host.clone(),
             });
         }
-        // A primary may be set to read-only by default; our transactions say what they are.
-        session
-            .batch("allow writing", "SET default_transaction_read_only = off")
+        // A primary may be set to read-only by default, and to answer a commit before it is on disk; our transactions say what they are.
+        let set_up = session
+            .batch(
+                "allow writing",
+                &format!(
+                    "SET default_transaction_read_only = off;\n\
+                     SELECT pg_catalog.set_config('synchronous_commit', 'local', false) WHERE pg_catalog.current_setting('synchronous_commit') = 'off';\n{BEGAN}"
+                ),
+            )
             .await?;
+        let began = set_up
+            .rows
+            .last()
+            .and_then(|row| row.first())
+            .cloned()
+            .flatten();
+        let server = self.recognise(&session, began.unwrap_or_default()).await?;
         self.become_admin(&session).await?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(credential);
-        Ok(session)
+        Ok(Opened {
+            session,
+            server,
+            at: Instant::now(),
+        })
     }
 
     async fn credential(&self) -> Result<DatabaseCredential, Trouble> {

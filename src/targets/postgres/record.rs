@@ -120,6 +120,9 @@ pub(super) async fn check(target: &PostgresTarget) -> Result<CheckReport, Troubl
     // Our own record is made by the first who needs it, at the latest here.
     let conn = target.home(For::Work).await?;
     let given = given_roles(target, &conn).await?;
+    report
+        .warnings
+        .extend(target.replica_warnings(&conn).await?);
     if probed.lacks.is_empty() {
         target.pool.put(conn);
     } else {

@@ -5,9 +5,21 @@ use super::pool::Conn;
 use super::render::id;
 
 /// The steps, in order; the number of a step is its place, counting from 1. A step that was released never changes.
-const MIGRATIONS: [&str; 1] = [include_str!("sql/001_grant_table.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("sql/001_grant_table.sql"),
+    include_str!("sql/002_server.sql"),
+];
 /// Tries when another instance makes or upgrades the schema at the same moment.
 const TRIES: u32 = 5;
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    /// The record is new.
+    New,
+    /// There was one.
+    Kept,
+}
 
 /// What is there.
 struct Found {
@@ -20,7 +32,7 @@ struct Found {
 }
 
 /// Makes sure that our record is there and of this version.
-pub(super) async fn ensure(conn: &Conn<'_>) -> Result<(), Trouble> {
+pub(super) async fn ensure(conn: &Conn<'_>) -> Result<Made, Trouble> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -36,7 +48,7 @@ pub(super) async fn ensure(conn: &Conn<'_>) -> Result<(), Trouble> {
     }
 }
 
-async fn ensure_once(conn: &Conn<'_>) -> Result<(), Trouble> {
+async fn ensure_once(conn: &Conn<'_>) -> Result<Made, Trouble> {
     let found = look(conn).await?;
     match &found.owner {
         None if !found.may_create => return Err(no_right(&found)),
@@ -73,7 +85,7 @@ async fn ensure_once(conn: &Conn<'_>) -> Result<(), Trouble> {
     }
     let pending = MIGRATIONS.get(version..).unwrap_or_default();
     if pending.is_empty() {
-        return Ok(());
+        return Ok(Made::Kept);
     }
     let mut sql = "BEGIN READ WRITE;\n".to_owned();
     if found.owner.is_none() {
@@ -89,7 +101,7 @@ async fn ensure_once(conn: &Conn<'_>) -> Result<(), Trouble> {
     sql += "COMMIT;\n";
     conn.batch("make or upgrade schema `apono`", &sql).await?;
     tracing::info!(database = %found.database, from = version, to = MIGRATIONS.len(), "schema `apono` is up to date");
-    Ok(())
+    Ok(if version == 0 { Made::New } else { Made::Kept })
 }
 
 async fn look(conn: &Conn<'_>) -> Result<Found, Trouble> {

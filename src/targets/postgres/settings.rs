@@ -12,11 +12,13 @@ const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_CLEAN_UP_DELAY: Duration = Duration::from_secs(120);
 /// Longest clean-up wait, in seconds: a day.
 const MAX_CLEAN_UP_DELAY_S: u64 = 86_400;
+/// Most replicas of one server; each end visits all of them.
+const MAX_REPLICAS: usize = 16;
 /// The role we act as when it exists and we are a member of it.
 pub(super) const DEFAULT_ADMIN_ROLE: &str = "apono_admin";
 
 /// Every setting a `postgresql` integration knows.
-pub const SETTINGS: [&str; 10] = [
+pub const SETTINGS: [&str; 11] = [
     "hostname",
     "port",
     "dbname",
@@ -27,6 +29,7 @@ pub const SETTINGS: [&str; 10] = [
     "admin_role",
     "access_roles",
     "clean_up_delay_s",
+    "replicas",
 ];
 
 /// Who makes the shared roles that hold privileges.
@@ -62,6 +65,23 @@ impl Home {
     }
 }
 
+/// Where a server is that replays what the primary writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
 /// The checked settings.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -74,6 +94,7 @@ pub(super) struct Settings {
     pub(super) admin_role: Option<String>,
     pub(super) access_roles: AccessRoles,
     pub(super) clean_up_delay: Duration,
+    pub(super) replicas: Vec<Place>,
 }
 
 impl Settings {
@@ -103,6 +124,7 @@ impl Settings {
             1,
             MAX_CLEAN_UP_DELAY_S,
         );
+        let replicas = reader.replicas();
         if integration.secret.is_none() {
             reader.problems.push(InvalidValue::new(
                 "`secret`",
@@ -125,6 +147,7 @@ impl Settings {
                     admin_role,
                     access_roles,
                     clean_up_delay: Duration::from_secs(delay),
+                    replicas,
                 })
             }
             _ => Err(reader.problems),
@@ -185,15 +208,31 @@ impl<'a> Reader<'a> {
             self.missing("hostname", "the name or address of the server");
             return None;
         };
-        let fits = (1..=253).contains(&host.len())
-            && host
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':'));
-        if !fits {
+        if !is_host(host) {
             self.wrong("hostname", host, "one host name or IP address");
             return None;
         }
         Some(host.to_owned())
+    }
+
+    fn replicas(&mut self) -> Vec<Place> {
+        let Some(text) = self.value("replicas") else {
+            return Vec::new();
+        };
+        let found: Option<Vec<_>> = text.split(',').map(|one| place(one.trim())).collect();
+        match found {
+            Some(found) if found.len() <= MAX_REPLICAS => found,
+            _ => {
+                self.wrong(
+                    "replicas",
+                    text,
+                    &format!(
+                        "1 to {MAX_REPLICAS} of `host:port`, separated by commas, an IPv6 address in brackets"
+                    ),
+                );
+                Vec::new()
+            }
+        }
     }
 
     fn name(&mut self, key: &str) -> Option<String> {
@@ -263,6 +302,27 @@ impl<'a> Reader<'a> {
     }
 }
 
+fn is_host(text: &str) -> bool {
+    (1..=253).contains(&text.len())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':'))
+}
+
+fn place(text: &str) -> Option<Place> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']')?,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    let port: u16 = port.parse().ok().filter(|port| *port > 0)?;
+    is_host(host).then(|| Place {
+        host: host.to_owned(),
+        port,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,12 +367,13 @@ mod tests {
             ("clean_up_delay_s", "0"),
             ("admin_role", ""),
             ("access_roles", "mine"),
+            ("replicas", "one.example:5432,two.example"),
             ("colour", "red"),
         ])
         .unwrap_err();
         let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(text.join("\n"), @r"
-        `settings.colour` is not known, `postgresql` knows `hostname`, `port`, `dbname`, `sslmode`, `ssl_root_ca`, `ssl_cert`, `ssl_key`, `admin_role`, `access_roles`, `clean_up_delay_s`
+        `settings.colour` is not known, `postgresql` knows `hostname`, `port`, `dbname`, `sslmode`, `ssl_root_ca`, `ssl_cert`, `ssl_key`, `admin_role`, `access_roles`, `clean_up_delay_s`, `replicas`
         `settings.hostname` is `db.example/path`, must be one host name or IP address
         `settings.port` is `70000`, must be a whole number, 1..=65535
         `settings.dbname` is absent, must be the home database, which holds our record
@@ -322,7 +383,30 @@ mod tests {
         `settings.admin_role` is ``, must be 1 to 63 bytes without NUL
         `settings.access_roles` is `mine`, must be `made` or `given`
         `settings.clean_up_delay_s` is `0`, must be a whole number, 1..=86400
+        `settings.replicas` is `one.example:5432,two.example`, must be 1 to 16 of `host:port`, separated by commas, an IPv6 address in brackets
         ");
+    }
+
+    #[test]
+    fn replicas_are_named_with_their_ports() {
+        let settings = parse(&[
+            ("hostname", "db.example"),
+            ("dbname", "app"),
+            ("replicas", "one.example:5432, [::1]:5433"),
+        ])
+        .unwrap();
+        let named: Vec<_> = settings.replicas.iter().map(Place::to_string).collect();
+        assert_eq!(named, ["one.example:5432", "[::1]:5433"]);
+        for wrong in [
+            "",
+            "one.example:0",
+            "::1:5432",
+            "one.example:5432,",
+            "a b:5432",
+        ] {
+            let problems = parse(&[("hostname", "h"), ("dbname", "d"), ("replicas", wrong)]);
+            assert_eq!(problems.unwrap_err().len(), 1, "{wrong}");
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl PostgresTarget {
             .as_ref()
             .map(|(password, access)| password.seal(&recipient, &self.settings, access))
             .transpose()?;
-        let conn = self.home(For::Work).await?;
+        let conn = self.home(For::Start).await?;
         let sql = render::start(&StartFacts {
             home: &self.settings.home,
             start,
@@ -153,7 +153,7 @@ impl PostgresTarget {
             verifier: password.verifier(),
             deadline: permit.deadline().min(start.lease_deadline),
         });
-        let conn = self.home(For::Work).await?;
+        let conn = self.home(For::Start).await?;
         conn.batch("set a new password", sql.expose())
             .await
             .map_err(as_planned)?;
@@ -175,7 +175,7 @@ impl PostgresTarget {
         expiry: Timestamp,
     ) -> Result<Applied, Trouble> {
         const DOING: &str = "move the expiry";
-        let conn = self.home(For::Work).await?;
+        let conn = self.home(For::Start).await?;
         let seen = self.look(&conn, order).await?;
         let row = plan::live(&self.settings.home, order, &seen)?;
         let deadline = permit.deadline().min(expiry);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 const CA_NAME: &str = "test certificate authority";
 
 /// A CA and a server certificate it signed, in PEM.
+#[derive(Clone)]
 pub(crate) struct Certificates {
     pub(crate) ca: Arc<str>,
     pub(crate) server: String,

@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The password of `postgres` on every test server.
@@ -23,6 +23,7 @@ pub(crate) const UNNAMED_ADDRESS: &str = "127.0.0.2";
 /// Members of the first groups are taken in one way only, those of the last two are asked for their password in the old ways;
 /// a group exists only if a test makes it.
 const ACCESS: &str = "local all all scram-sha-256\n\
+     host replication all 127.0.0.0/8 scram-sha-256\n\
      hostnossl all +only_over_tls 127.0.0.0/8 reject\n\
      hostssl all +only_in_clear 127.0.0.0/8 reject\n\
      hostssl all +shows_a_certificate 127.0.0.0/8 scram-sha-256 clientcert=verify-ca\n\
@@ -130,8 +131,16 @@ pub(crate) use on_server;
 pub(crate) struct Cluster {
     pub(crate) port: u16,
     pub(crate) certificates: Certificates,
-    folder: PathBuf,
-    keeper: Keeper,
+    pub(crate) version: Version,
+    pub(super) folder: PathBuf,
+    keeper: Mutex<Keeper>,
+}
+
+/// How a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Halt {
+    Well,
+    Killed,
 }
 
 /// What `psql` answered.
@@ -164,6 +173,17 @@ impl Cluster {
         write_private(&ca, &certificates.ca);
         fs::set_permissions(&ca, fs::Permissions::from_mode(0o644)).unwrap();
         write_private(&folder.join("data/pg_hba.conf"), ACCESS);
+        Self::begin(version, folder, keeper, certificates, extra_conf)
+    }
+
+    /// Starts a server on a data folder that is ready.
+    pub(super) fn begin(
+        version: Version,
+        folder: PathBuf,
+        mut keeper: Keeper,
+        certificates: Certificates,
+        extra_conf: &str,
+    ) -> Self {
         // Another process may take the free port before the server does.
         for _ in 0..5 {
             let port = free_port();
@@ -178,12 +198,28 @@ impl Cluster {
                 return Self {
                     port,
                     certificates,
+                    version,
                     folder,
-                    keeper,
+                    keeper: Mutex::new(keeper),
                 };
             }
         }
         panic!("the server does not start:\n{}", log_of(&folder));
+    }
+
+    /// Ends the server: well, or as `kill -9` would.
+    pub(crate) fn halt(&self, how: Halt) {
+        let order = match how {
+            Halt::Well => "stop",
+            Halt::Killed => "kill",
+        };
+        self.keeper.lock().unwrap().order(order, &self.folder);
+    }
+
+    /// Starts the server again, where it was.
+    pub(crate) fn start_again(&self) {
+        let mut keeper = self.keeper.lock().unwrap();
+        assert!(start(&mut keeper, &self.folder, self.port));
     }
 
     /// Returns how to connect as a user, by TCP under `verify-full`.
@@ -266,9 +302,10 @@ impl Cluster {
 
     /// Starts the server again as a replica, which has no primary to follow.
     pub(crate) fn turn_into_a_replica(&mut self) {
-        self.keeper.order("stop", &self.folder);
+        let keeper = self.keeper.get_mut().unwrap();
+        keeper.order("stop", &self.folder);
         write_private(&self.folder.join("data/standby.signal"), "");
-        assert!(start(&mut self.keeper, &self.folder, self.port));
+        assert!(start(keeper, &self.folder, self.port));
     }
 
     /// Gives the server another certificate, which it shows from its next reload on.
@@ -425,13 +462,13 @@ fn speak(keeper: &mut Keeper, folder: &Path, port: u16, extra: &str, locale: &st
 
 /// A shell that makes, starts and stops the server by order, and stops it and removes its folder once orders end: which the
 /// kernel sees to even when this process is killed.
-struct Keeper {
+pub(super) struct Keeper {
     shell: Child,
     answers: BufReader<ChildStdout>,
 }
 
 impl Keeper {
-    fn start(version: Version, folder: &Path) -> Self {
+    pub(super) fn start(version: Version, folder: &Path) -> Self {
         const SCRIPT: &str = r#"
             trap '' INT TERM HUP PIPE
             server=
@@ -448,6 +485,12 @@ impl Keeper {
                 start) "$2/postgres" -D "$1/data" >>"$1/log" 2>&1 </dev/null & server=$!; echo done ;;
                 reload) kill -HUP "$server"; echo done ;;
                 stop) stop; rm -f "$1/log"; echo done ;;
+                kill)
+                    kill -KILL "$server"; wait "$server"; server=
+                    # Its children end by themselves, and a new server wants them gone.
+                    while ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -q " -> $1/data$"; do sleep 0.02; done
+                    rm -f "$1/log"; echo done
+                    ;;
                 esac
             done
             stop
@@ -474,7 +517,7 @@ impl Keeper {
         Self { shell, answers }
     }
 
-    fn order(&mut self, order: &str, folder: &Path) {
+    pub(super) fn order(&mut self, order: &str, folder: &Path) {
         writeln!(self.shell.stdin.as_mut().unwrap(), "{order}").unwrap();
         let mut answer = String::new();
         self.answers.read_line(&mut answer).unwrap();
@@ -492,8 +535,11 @@ impl Drop for Keeper {
 
 /// A refused connection attempt of ours is logged as FATAL too, while the server is starting up.
 fn has_given_up(log: &str) -> bool {
-    log.lines()
-        .any(|line| line.contains("FATAL:  ") && !line.contains("starting up"))
+    log.lines().any(|line| {
+        line.contains("FATAL:  ")
+            && !line.contains("starting up")
+            && !line.contains("not yet accepting connections")
+    })
 }
 
 /// Returns what the superuser is told by way of the socket, if the server answers.

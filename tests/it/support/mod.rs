@@ -10,6 +10,7 @@ pub(crate) mod logs;
 pub(crate) mod offline;
 pub(crate) mod pooler;
 pub(crate) mod relay;
+pub(crate) mod replica;
 pub(crate) mod rig;
 pub(crate) mod road;
 pub(crate) mod world;
