@@ -10,6 +10,9 @@ use uuid::Uuid;
 
 /// Longest sentence that is reported: 1000 characters.
 const MAX_SENTENCE_CHARS: usize = 1000;
+/// Longest list of statements to run that is reported, 4000 characters: half a statement helps nobody, and a heartbeat carries one
+/// for each integration within 1 MiB.
+const MAX_REMEDY_CHARS: usize = 4000;
 /// Most leftovers named in one report.
 const MAX_LEFTOVERS: usize = 100;
 
@@ -29,7 +32,7 @@ fn failed(failure: &Failure) -> wire::Outcome {
         class: failure.class.as_str().to_owned(),
         reason: failure.reason.to_owned(),
         message: cut(&failure.message),
-        hint: failure.hint.as_deref().map(cut),
+        hint: failure.hint.as_deref().map(cut_remedy),
         retry_after_s: failure.retry_after.map(whole_seconds),
     }
 }
@@ -89,7 +92,7 @@ fn health(health: &IntegrationHealth) -> wire::IntegrationHealthSpec {
     wire::IntegrationHealthSpec {
         integration: health.integration.as_uuid(),
         status: health.status.as_str().to_owned(),
-        message: cut(&health.message),
+        message: cut_remedy(&health.message),
     }
 }
 
@@ -121,10 +124,18 @@ pub(super) fn inventory_line(record: &InventoryRecord) -> wire::InventoryLine {
 
 /// Cuts a sentence to what may be reported.
 pub(super) fn cut(text: &str) -> String {
-    if text.chars().nth(MAX_SENTENCE_CHARS).is_none() {
+    cut_to(MAX_SENTENCE_CHARS, text)
+}
+
+fn cut_remedy(text: &str) -> String {
+    cut_to(MAX_REMEDY_CHARS, text)
+}
+
+fn cut_to(limit: usize, text: &str) -> String {
+    if text.chars().nth(limit).is_none() {
         return text.to_owned();
     }
-    let mut cut: String = text.chars().take(MAX_SENTENCE_CHARS - 1).collect();
+    let mut cut: String = text.chars().take(limit - 1).collect();
     cut.push('…');
     cut
 }

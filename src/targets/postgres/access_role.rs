@@ -2,6 +2,7 @@
 
 use super::PostgresTarget;
 use super::error::Trouble;
+use super::given;
 use super::mark::{self, RoleKind};
 use super::observe;
 use super::plan::check_ours;
@@ -9,6 +10,7 @@ use super::pool::{Conn, For};
 use super::render::{comment, id, lit, membership, texts};
 use super::rows::Rows;
 use super::scope::{self, Gap, Object, Scope};
+use super::settings::AccessRoles;
 use crate::cut;
 use crate::domain::{ErrorClass, Evidence, Permission, ResourceKind, ResourceRef};
 use std::collections::BTreeMap;
@@ -34,6 +36,9 @@ impl PostgresTarget {
         permission: Permission,
     ) -> Result<Evidence, Trouble> {
         self.refuse_system_objects(resource)?;
+        if self.settings.access_roles == AccessRoles::Given {
+            return self.accept_given(access_role, resource, permission).await;
+        }
         let home = self.home(For::Work).await?;
         self.make_access_role(&home, access_role, resource, permission)
             .await?;
@@ -52,6 +57,7 @@ impl PostgresTarget {
                     resource,
                     permission,
                     is_home: database == self.settings.home.database,
+                    given: false,
                 };
                 let there = self.pool.get(For::Work, database).await?;
                 granted = self.fill(&there, database, scope).await?;
@@ -111,6 +117,9 @@ impl PostgresTarget {
             .next()
             .map(|line| observe::role(line, &self.settings.home, RoleKind::Access))
             .transpose()?;
+        if let Some(line) = rows.tagged("role").next() {
+            given::refuse_given(&observe::role(line, &self.settings.home, RoleKind::Given)?)?;
+        }
         if let Some(role) = &role {
             check_ours(role)?;
             if rows.tagged("row").next().is_some() {
@@ -189,64 +198,18 @@ impl PostgresTarget {
 
     /// Makes the access role a member of an existing role that is safe to lend out.
     async fn lend(&self, home: &Conn<'_>, access_role: &str, role: &str) -> Result<(), Trouble> {
-        const DOING: &str = "look at the role to lend out";
-        let administered = if home.version() >= 160_000 {
-            "pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER WITH ADMIN OPTION')"
-        } else {
-            "true"
-        };
-        let sql = format!(
-            "WITH RECURSIVE up AS (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {role}\n\
-             UNION SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN up ON m.member = up.oid)\n\
-             SELECT 'up', r.rolname, (r.rolname = {role})::text, ({administered})::text,\n\
-             (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls\n\
-              OR r.rolname OPERATOR(pg_catalog.~) '^pg_' OR r.rolname OPERATOR(pg_catalog.~) '_apono$'\n\
-              OR r.rolname IN (current_user, session_user))::text\n\
-             FROM up JOIN pg_catalog.pg_roles r USING (oid);\n\
-             SELECT 'member' FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid\n\
-             JOIN pg_catalog.pg_roles l ON l.oid = m.member WHERE r.rolname = {role} AND l.rolname = {access};\n",
-            role = lit(role),
-            access = lit(access_role)
-        );
-        let rows = Rows::of(DOING, home.batch(DOING, &sql).await?);
-        for line in rows.tagged("up") {
-            if line.yes(3)? {
-                return Err(Trouble::refused(
-                    ErrorClass::Bug,
-                    "role_not_lendable",
-                    format!(
-                        "role {} is or reaches `{}`, which has server-wide power or is ours",
-                        id(role),
-                        line.text(0)?
-                    ),
-                ));
-            }
-        }
-        let mut found = false;
-        for line in rows.tagged("up") {
-            if !line.yes(1)? {
-                continue;
-            }
-            found = true;
-            if !line.yes(2)? {
-                return Err(Trouble::operator(
-                    "role_not_ours",
-                    format!("we may not give membership of role {}", id(role)),
-                    format!(
-                        "GRANT {} TO <the connector's admin role> WITH ADMIN OPTION;",
-                        id(role)
-                    ),
-                ));
-            }
-        }
-        if !found {
-            return Err(Trouble::refused(
-                ErrorClass::NotFound,
-                "resource_not_found",
-                format!("role {} does not exist", id(role)),
+        let lent = look_at_lent(home, access_role, role).await?;
+        if !lent.administered {
+            return Err(Trouble::operator(
+                "role_not_ours",
+                format!("we may not give membership of role {}", id(role)),
+                format!(
+                    "GRANT {} TO <the connector's admin role> WITH ADMIN OPTION;",
+                    id(role)
+                ),
             ));
         }
-        if rows.tagged("member").next().is_none() {
+        if !lent.is_member {
             home.batch(
                 "lend out the role",
                 &membership(role, access_role, home.version()),
@@ -255,6 +218,68 @@ impl PostgresTarget {
         }
         Ok(())
     }
+}
+
+/// An existing role that is safe to lend out.
+pub(super) struct Lent {
+    /// Whether we may lend it.
+    administered: bool,
+    /// Whether the access role has it.
+    pub(super) is_member: bool,
+}
+
+/// Looks at an existing role; refuses one with server-wide power, and one of ours.
+pub(super) async fn look_at_lent(
+    home: &Conn<'_>,
+    access_role: &str,
+    role: &str,
+) -> Result<Lent, Trouble> {
+    const DOING: &str = "look at the role to lend out";
+    let administered = if home.version() >= 160_000 {
+        "pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER WITH ADMIN OPTION')"
+    } else {
+        "true"
+    };
+    let sql = format!(
+        "WITH RECURSIVE up AS (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {role}\n\
+             UNION SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN up ON m.member = up.oid)\n\
+             SELECT 'up', r.rolname, (r.rolname = {role})::text, ({administered})::text,\n\
+             (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls\n\
+              OR r.rolname OPERATOR(pg_catalog.~) '^pg_' OR r.rolname OPERATOR(pg_catalog.~) '_apono$'\n\
+              OR r.rolname IN (current_user, session_user))::text\n\
+             FROM up JOIN pg_catalog.pg_roles r USING (oid);\n\
+             SELECT 'member' FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid\n\
+             JOIN pg_catalog.pg_roles l ON l.oid = m.member WHERE r.rolname = {role} AND l.rolname = {access};\n",
+        role = lit(role),
+        access = lit(access_role)
+    );
+    let rows = Rows::of(DOING, home.batch(DOING, &sql).await?);
+    for line in rows.tagged("up") {
+        if line.yes(3)? {
+            return Err(Trouble::refused(
+                ErrorClass::Bug,
+                "role_not_lendable",
+                format!(
+                    "role {} is or reaches `{}`, which has server-wide power or is ours",
+                    id(role),
+                    line.text(0)?
+                ),
+            ));
+        }
+    }
+    for line in rows.tagged("up") {
+        if line.yes(1)? {
+            return Ok(Lent {
+                administered: line.yes(2)?,
+                is_member: rows.tagged("member").next().is_some(),
+            });
+        }
+    }
+    Err(Trouble::refused(
+        ErrorClass::NotFound,
+        "resource_not_found",
+        format!("role {} does not exist", id(role)),
+    ))
 }
 
 fn open(gap: &Gap) -> usize {

@@ -10,6 +10,7 @@ use super::replicas::Wanted;
 use super::rest::{Where, line};
 use super::rows::Rows;
 use super::sessions::{self, Which};
+use super::settings::AccessRoles;
 use crate::cut;
 use crate::domain::GrantId;
 use crate::targets::CleanedUp;
@@ -134,8 +135,8 @@ impl PostgresTarget {
                     blocked: true,
                     nobody_hides: true,
                 };
-                let seen = seen.and(self.end_on_replicas(home, wanted).await?);
-                if seen.before > 0 {
+                let elsewhere = self.end_on_replicas(home, wanted).await?;
+                if seen.of(login).0 + elsewhere > 0 {
                     // A session that had hidden: the wait begins anew.
                     return Ok(Vec::new());
                 }
@@ -192,6 +193,9 @@ impl PostgresTarget {
     /// Access roles no grant has named for a day.
     async fn unused_access_roles(&self, home: &Conn<'_>) -> Result<Vec<String>, Trouble> {
         const DOING: &str = "look for access roles to remove";
+        if self.settings.access_roles == AccessRoles::Given {
+            return Ok(Vec::new());
+        }
         let sql = format!(
             "SELECT 'role', name FROM apono.access_role a WHERE connector = {}\n\
              AND GREATEST(made_at, complete_at) < pg_catalog.clock_timestamp() - interval '1 day'\n\

@@ -168,6 +168,14 @@ impl Trouble {
         }
     }
 
+    /// The error with what helps, for a list of several.
+    pub(super) fn with_hint(&self) -> String {
+        match self.hint() {
+            Some(hint) => format!("{self}\n{hint}"),
+            None => self.to_string(),
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             Self::Replica { .. } => {

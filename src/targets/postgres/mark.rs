@@ -15,6 +15,8 @@ pub(super) enum RoleKind {
     Login,
     /// A shared role that holds privileges.
     Access,
+    /// A shared role that an administrator made and filled for us: ours to lend, never to change or to drop.
+    Given,
     /// The powerless owner of what people left behind.
     Leftovers,
 }
@@ -24,6 +26,7 @@ impl RoleKind {
         match self {
             Self::Login => "login",
             Self::Access => "access",
+            Self::Given => "given",
             Self::Leftovers => "leftovers",
         }
     }

@@ -9,6 +9,7 @@ use super::record;
 use super::render::{id, lit, lock_login, revoke};
 use super::rows::Rows;
 use super::sessions::{self, Which};
+use super::settings::AccessRoles;
 use crate::domain::{LoginName, Permission};
 use crate::targets::Mended;
 
@@ -26,7 +27,9 @@ impl PostgresTarget {
         let home = self.home(For::Work).await?;
         let mut notes = Vec::new();
         self.close_unbacked(&home, &mut notes).await?;
-        self.disown_access_roles(&home, &mut notes).await?;
+        if self.settings.access_roles == AccessRoles::Made {
+            self.disown_access_roles(&home, &mut notes).await?;
+        }
         self.complete_access_roles(home, &mut notes).await?;
         Ok(notes.into_iter().map(|note| Mended { note }).collect())
     }
@@ -88,10 +91,11 @@ impl PostgresTarget {
             "SELECT DISTINCT 'lent', r.rolname, m.rolname FROM pg_catalog.pg_auth_members a\n\
              JOIN pg_catalog.pg_roles r ON r.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member\n\
              WHERE (EXISTS (SELECT FROM apono.login o WHERE o.name = r.rolname AND o.connector = {connector})\n\
-              OR EXISTS (SELECT FROM apono.access_role s WHERE s.name = r.rolname AND s.connector = {connector} AND s.database IS NOT NULL))\n\
+              OR EXISTS (SELECT FROM apono.access_role s WHERE s.name = r.rolname AND s.connector = {connector} AND s.database IS NOT NULL AND {made}))\n\
              AND NOT EXISTS (SELECT FROM apono.login o WHERE o.name = m.rolname AND o.connector = {connector}\n\
               AND EXISTS (SELECT FROM apono.access_role s WHERE s.name = r.rolname))\n\
              AND m.rolname NOT IN (current_user, session_user) ORDER BY 2, 3 LIMIT {PER_PASS}",
+            made = self.settings.access_roles == AccessRoles::Made,
             connector = lit(self.settings.home.connector.as_str())
         );
         let rows = Rows::of(DOING, home.batch(DOING, &sql).await?);

@@ -8,6 +8,7 @@ mod compare;
 mod door;
 mod end;
 mod error;
+mod given;
 mod identity;
 mod leftovers;
 mod levels;
@@ -17,6 +18,7 @@ mod observe;
 mod password;
 mod plan;
 mod pool;
+mod probe;
 mod record;
 mod render;
 mod replicas;
@@ -28,13 +30,15 @@ mod sessions;
 mod settings;
 mod start;
 mod tls_files;
+mod together;
 
 pub use close_all::close_all_sql;
 pub use levels::published_table;
 pub use settings::SETTINGS;
 
 use super::{
-    Applied, CheckReport, CleanedUp, Ended, Mended, MissingEnd, RecordedGrant, Target, TargetError,
+    Applied, CheckReport, CleanedUp, Ended, EndedTogether, Mended, MissingEnd, RecordedGrant,
+    Target, TargetError,
 };
 use crate::domain::{
     Change, ConnectorId, ErrorClass, Grant, GrantId, Integration, IntegrationId, InvalidValue,
@@ -351,6 +355,13 @@ impl Target for PostgresTarget {
         self.end_step(warrant, step)
             .await
             .map_err(|e| self.failed(e))
+    }
+
+    async fn end_together(
+        &self,
+        warrants: &[EndWarrant],
+    ) -> Result<Vec<EndedTogether>, TargetError> {
+        self.end_many(warrants).await.map_err(|e| self.failed(e))
     }
 
     async fn clean_up(&self) -> Result<Vec<CleanedUp>, TargetError> {

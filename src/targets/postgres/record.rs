@@ -3,8 +3,10 @@
 use super::PostgresTarget;
 use super::error::Trouble;
 use super::pool::{Conn, For};
-use super::render::{id, lit, utc};
+use super::probe;
+use super::render::{lit, utc};
 use super::rows::{Line, Rows};
+use super::settings::AccessRoles;
 use crate::domain::{
     EndReason, Evidence, Grant, GrantId, IntegrationId, Permission, Principal, ResourceKind,
     ResourceRef,
@@ -14,6 +16,8 @@ use crate::targets::{CheckReport, RecordedGrant};
 
 /// Most grants read at once; more than one connector can have.
 const MAX_GRANTS: usize = 100_000;
+/// Most given roles looked at in one check: each costs a look at its database.
+const GIVEN_PER_CHECK: usize = 20;
 
 /// Reads every grant of this integration that is live, or ended and not yet clean.
 pub(super) async fn read(target: &PostgresTarget) -> Result<Vec<RecordedGrant>, Trouble> {
@@ -80,20 +84,24 @@ pub(super) fn resource(kind: &str, path: Vec<String>) -> Option<ResourceRef> {
     ResourceRef::new(ResourceKind::parse(kind).ok()?, path).ok()
 }
 
-/// Looks whether everything works, and says what is missing.
+/// Looks whether everything works, and says what is missing: all of it at once.
 pub(super) async fn check(target: &PostgresTarget) -> Result<CheckReport, Trouble> {
-    const DOING: &str = "look at our own rights";
-    let conn = target.home(For::Work).await?;
-    let sql = "SELECT 'me', current_user, session_user, pg_catalog.current_setting('server_version'),\n\
-               rolcreaterole::text, rolsuper::text FROM pg_catalog.pg_roles WHERE rolname = current_user";
-    let rows = Rows::of(DOING, conn.batch(DOING, sql).await?);
-    let me = rows.one("me")?;
-    let (user, session, version) = (me.text(0)?, me.text(1)?, me.text(2)?);
+    let conn = target.pool.home(For::Work).await?;
+    let probed = probe::look(&conn, &target.settings).await?;
+    if !probed.lacks.is_empty() {
+        // What helps may be another role to act as, which a connection takes on once.
+        target.pool.forget_idle();
+    }
+    if probed.lacks.iter().any(|lack| lack.stops.is_some()) {
+        return Err(probe::refused(&probed));
+    }
     let mut report = CheckReport {
         evidence: Evidence::default()
-            .with("server_version", version)
-            .with("database_user", session)
-            .with("acting_as", user)
+            .with("server_version", &probed.server_version)
+            .with("database_user", &probed.user)
+            .with("acting_as", &probed.me)
+            .with("owners_acted_for", probed.owners.0)
+            .with("owners_not_acted_for", probed.owners.1)
             .with("sslmode", target.settings.tls)
             .with("encrypted", conn.encrypted())
             .with("home_database", &target.settings.home.database),
@@ -105,22 +113,55 @@ pub(super) async fn check(target: &PostgresTarget) -> Result<CheckReport, Troubl
                 .to_owned(),
         );
     }
-    let superuser = me.yes(4)?;
-    if superuser {
-        report.warnings.push(format!(
-            "`{user}` is a superuser, which is far more than needed: use a role with CREATEROLE and membership in the owning roles"
-        ));
-    } else if !me.yes(3)? {
-        report.warnings.push(format!(
-            "`{user}` may not make logins: ALTER ROLE {} CREATEROLE;",
-            id(user)
-        ));
-    }
+    report
+        .warnings
+        .extend(probed.lacks.iter().map(ToString::to_string));
+    drop(conn);
+    // Our own record is made by the first who needs it, at the latest here.
+    let conn = target.home(For::Work).await?;
+    let given = given_roles(target, &conn).await?;
     report
         .warnings
         .extend(target.replica_warnings(&conn).await?);
-    target.pool.put(conn);
+    if probed.lacks.is_empty() {
+        target.pool.put(conn);
+    } else {
+        drop(conn);
+    }
+    for (name, resource, level) in given {
+        if let Err(error) = target.prepare(&name, &resource, level).await {
+            report.warnings.push(error.with_hint());
+        }
+    }
     Ok(report)
+}
+
+/// Shared roles an administrator made and we took into use, those in use first.
+async fn given_roles(
+    target: &PostgresTarget,
+    conn: &Conn<'_>,
+) -> Result<Vec<(String, ResourceRef, Permission)>, Trouble> {
+    const DOING: &str = "look for shared roles that were given";
+    if target.settings.access_roles == AccessRoles::Made {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT 'role', a.name, a.kind, pg_catalog.array_to_json(a.path), a.level FROM apono.access_role a WHERE a.connector = {}\n\
+         ORDER BY EXISTS (SELECT FROM apono.\"grant\" g WHERE g.access_role = a.name AND g.ended_at IS NULL) DESC, a.name\n\
+         LIMIT {GIVEN_PER_CHECK}",
+        lit(target.settings.home.connector.as_str())
+    );
+    let rows = Rows::of(DOING, conn.batch(DOING, &sql).await?);
+    let mut found = Vec::new();
+    for line in rows.tagged("role") {
+        if let (Some(resource), Ok(level)) = (
+            resource(line.text(1)?, line.texts(2)?),
+            Permission::parse(line.text(3)?),
+        ) {
+            found.push((line.text(0)?.to_owned(), resource, level));
+        }
+    }
+    Ok(found)
 }
 
 /// Says what a weak mode leaves open.

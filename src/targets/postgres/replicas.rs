@@ -9,7 +9,6 @@ use super::identity::BEGAN;
 use super::pool::{Conn, Pool};
 use super::render::{id, lit, self_membership};
 use super::rows::Rows;
-use super::sessions::Seen;
 use super::settings::Place;
 use crate::domain::{ErrorClass, GrantId};
 use crate::pg::Session;
@@ -89,22 +88,24 @@ impl Replicas {
             known: places.iter().map(replica).collect(),
         }
     }
+
+    /// Tells whether there are any.
+    pub(super) fn any(&self) -> bool {
+        !self.known.is_empty()
+    }
 }
 
 impl PostgresTarget {
-    /// Ends the login's sessions on every replica and waits until each has replayed the end. Whoever calls has shut the door on the
-    /// primary.
+    /// Ends the login's sessions on every replica and waits until each has replayed the end; returns how many there were. Whoever
+    /// calls has shut the door on the primary.
     pub(super) async fn end_on_replicas(
         &self,
         home: &Conn<'_>,
         wanted: Wanted<'_>,
-    ) -> Result<Seen, Trouble> {
+    ) -> Result<u32, Trouble> {
         let all = &self.replicas.known;
         if all.is_empty() {
-            return Ok(Seen {
-                before: 0,
-                after: 0,
-            });
+            return Ok(0);
         }
         let first = join_all(all.iter().map(|one| one.visit(&self.pool, wanted, false))).await;
         let refused: Vec<bool> = first
@@ -140,7 +141,7 @@ impl PostgresTarget {
         home: &Conn<'_>,
         login: &str,
         visits: Vec<Result<u32, Problem>>,
-    ) -> Result<Seen, Trouble> {
+    ) -> Result<u32, Trouble> {
         let mut before = 0;
         let mut problems = Vec::new();
         for (replica, visit) in self.replicas.known.iter().zip(visits) {
@@ -157,7 +158,7 @@ impl PostgresTarget {
             note_sessions(home, login).await?;
         }
         match trouble(login, &problems) {
-            None => Ok(Seen { before, after: 0 }),
+            None => Ok(before),
             Some(trouble) => Err(trouble),
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Scope<'a> {
     pub(super) permission: Permission,
     /// Whether the database is the home database, where schema `apono` is no resource.
     pub(super) is_home: bool,
+    /// Whether somebody else fills the role, so that every owner of objects counts and not only those we may act for.
+    pub(super) given: bool,
 }
 
 /// Something with privileges.
@@ -28,6 +30,8 @@ pub(super) struct Scope<'a> {
 pub(super) struct Object {
     /// `DATABASE`, `SCHEMA`, `TABLE` or `SEQUENCE`.
     pub(super) class: &'static str,
+    /// The bare name of its schema, where it is in one.
+    pub(super) schema: Option<String>,
     /// Quoted and qualified.
     pub(super) name: String,
     pub(super) owner: String,
@@ -68,6 +72,7 @@ pub(super) async fn look(conn: &Conn<'_>, scope: Scope<'_>) -> Result<Gap, Troub
     for line in rows.tagged("missing") {
         gap.missing.push(Object {
             class: class(line.text(0)?),
+            schema: line.maybe(1).map(str::to_owned),
             name: qualified(line.maybe(1), line.text(2)?),
             owner: line.text(3)?.to_owned(),
             privileges: line.text(4)?.to_owned(),
@@ -77,6 +82,7 @@ pub(super) async fn look(conn: &Conn<'_>, scope: Scope<'_>) -> Result<Gap, Troub
     for line in rows.tagged("surplus") {
         gap.surplus.push(Object {
             class: class(line.text(0)?),
+            schema: line.maybe(1).map(str::to_owned),
             name: qualified(line.maybe(1), line.text(2)?),
             owner: line.text(3)?.to_owned(),
             privileges: "ALL".to_owned(),
@@ -154,7 +160,7 @@ fn sql(scope: Scope<'_>, level: Level) -> String {
 }
 
 /// Condition over `n`: which schemas belong to the scope.
-fn schemas(scope: Scope<'_>) -> String {
+pub(super) fn schemas(scope: Scope<'_>) -> String {
     match scope.resource.schema() {
         Some(schema) => format!("n.nspname = {}", lit(schema)),
         None => {
@@ -221,7 +227,8 @@ fn not_peoples(owner: &str) -> String {
     format!(" AND pg_catalog.pg_get_userbyid({owner}) OPERATOR(pg_catalog.!~) '_apono$'")
 }
 
-/// Default privileges follow the role that creates an object: one line per owner we may act for.
+/// Default privileges follow the role that creates an object: one line per owner we may act for. Superusers make tables of their
+/// own everywhere, an administrator is not asked to give them all away beforehand.
 fn future(scope: Scope<'_>, class: &str, privileges: &[&str]) -> String {
     let schema = match scope.resource.schema() {
         Some(schema) => format!(
@@ -248,11 +255,16 @@ fn future(scope: Scope<'_>, class: &str, privileges: &[&str]) -> String {
           UNION SELECT n.nspowner FROM pg_catalog.pg_namespace n WHERE {schemas}\n\
           UNION SELECT c.relowner FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE {schemas})\n\
          AND o.rolname OPERATOR(pg_catalog.!~) '^pg_' AND o.rolname OPERATOR(pg_catalog.!~) '_apono$'\n\
-         AND pg_catalog.pg_has_role(current_user, o.oid, 'USAGE'){not_us}{creates}\n\
+         {acting}{not_us}{creates}\n\
          AND NOT EXISTS (SELECT FROM pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) x\n\
           WHERE d.defaclrole = o.oid AND d.defaclnamespace = {schema} AND d.defaclobjtype = '{class}'\n\
           AND x.grantee = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {access}) AND x.privilege_type = p.priv)\n\
          GROUP BY o.rolname;\n",
+        acting = if scope.given {
+            "AND NOT o.rolsuper"
+        } else {
+            "AND pg_catalog.pg_has_role(current_user, o.oid, 'USAGE')"
+        },
         name = scope.resource.schema().map_or("NULL".to_owned(), lit),
         privileges = texts(privileges.iter().copied()),
         schemas = schemas(scope),

@@ -18,7 +18,7 @@ const MAX_REPLICAS: usize = 16;
 pub(super) const DEFAULT_ADMIN_ROLE: &str = "apono_admin";
 
 /// Every setting a `postgresql` integration knows.
-pub const SETTINGS: [&str; 10] = [
+pub const SETTINGS: [&str; 11] = [
     "hostname",
     "port",
     "dbname",
@@ -27,9 +27,19 @@ pub const SETTINGS: [&str; 10] = [
     SSL_CERT,
     SSL_KEY,
     "admin_role",
+    "access_roles",
     "clean_up_delay_s",
     "replicas",
 ];
+
+/// Who makes the shared roles that hold privileges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AccessRoles {
+    /// We do, and fill them: needs membership in the owners.
+    Made,
+    /// An administrator does. We look whether they are as they should be, lend them, and never change them.
+    Given,
+}
 
 /// Where our own record is, and whose it is. Two homes never share a login or an access role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +92,7 @@ pub(super) struct Settings {
     pub(super) tls: SslMode,
     pub(super) tls_files: TlsFiles,
     pub(super) admin_role: Option<String>,
+    pub(super) access_roles: AccessRoles,
     pub(super) clean_up_delay: Duration,
     pub(super) replicas: Vec<Place>,
 }
@@ -106,6 +117,7 @@ impl Settings {
         let tls = reader.tls();
         let tls_files = reader.tls_files(tls);
         let admin_role = reader.name("admin_role");
+        let access_roles = reader.access_roles();
         let delay = reader.number(
             "clean_up_delay_s",
             DEFAULT_CLEAN_UP_DELAY.as_secs(),
@@ -133,6 +145,7 @@ impl Settings {
                     tls,
                     tls_files,
                     admin_role,
+                    access_roles,
                     clean_up_delay: Duration::from_secs(delay),
                     replicas,
                 })
@@ -229,6 +242,17 @@ impl<'a> Reader<'a> {
             return None;
         }
         Some(name.to_owned())
+    }
+
+    fn access_roles(&mut self) -> AccessRoles {
+        match self.value("access_roles") {
+            None | Some("made") => AccessRoles::Made,
+            Some("given") => AccessRoles::Given,
+            Some(other) => {
+                self.wrong("access_roles", other, "`made` or `given`");
+                AccessRoles::Given
+            }
+        }
     }
 
     fn number(&mut self, key: &str, default: u64, low: u64, high: u64) -> u64 {
@@ -329,6 +353,7 @@ mod tests {
         assert_eq!(settings.tls, SslMode::VerifyFull);
         assert_eq!(settings.clean_up_delay, Duration::from_secs(120));
         assert_eq!(settings.admin_role, None);
+        assert_eq!(settings.access_roles, AccessRoles::Made);
     }
 
     #[test]
@@ -341,13 +366,14 @@ mod tests {
             ("ssl_key", "/run/secrets/key.pem"),
             ("clean_up_delay_s", "0"),
             ("admin_role", ""),
+            ("access_roles", "mine"),
             ("replicas", "one.example:5432,two.example"),
             ("colour", "red"),
         ])
         .unwrap_err();
         let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(text.join("\n"), @r"
-        `settings.colour` is not known, `postgresql` knows `hostname`, `port`, `dbname`, `sslmode`, `ssl_root_ca`, `ssl_cert`, `ssl_key`, `admin_role`, `clean_up_delay_s`, `replicas`
+        `settings.colour` is not known, `postgresql` knows `hostname`, `port`, `dbname`, `sslmode`, `ssl_root_ca`, `ssl_cert`, `ssl_key`, `admin_role`, `access_roles`, `clean_up_delay_s`, `replicas`
         `settings.hostname` is `db.example/path`, must be one host name or IP address
         `settings.port` is `70000`, must be a whole number, 1..=65535
         `settings.dbname` is absent, must be the home database, which holds our record
@@ -355,6 +381,7 @@ mod tests {
         `settings.ssl_root_ca` is `ca.pem`, must be the absolute path of a PEM file
         `settings.ssl_cert` is absent, must be the absolute path of a PEM file, as for `ssl_key`
         `settings.admin_role` is ``, must be 1 to 63 bytes without NUL
+        `settings.access_roles` is `mine`, must be `made` or `given`
         `settings.clean_up_delay_s` is `0`, must be a whole number, 1..=86400
         `settings.replicas` is `one.example:5432,two.example`, must be 1 to 16 of `host:port`, separated by commas, an IPv6 address in brackets
         ");

@@ -7,7 +7,7 @@ use apono_connector::targets::{CleanedUp, Target};
 use std::time::{Duration, Instant};
 
 /// Cleans up until the grant is spoken of.
-async fn clean(world: &World, grant: &Grant) -> CleanedUp {
+pub(super) async fn clean(world: &World, grant: &Grant) -> CleanedUp {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(20) {
         let cleaned = world.target.clean_up().await.unwrap();

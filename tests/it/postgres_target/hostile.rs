@@ -407,7 +407,7 @@ on_every_server! {
         let there = integration(cluster, &closed, &world.admin);
         let closed_target = target("c-1", &there, &world.user);
         let error = closed_target.check().await.unwrap_err();
-        assert_eq!(error.failure().reason, "schema_right_missing");
+        assert_eq!(error.failure().reason, "schema_right_missing", "{error}");
         let hint = error.failure().hint.clone().unwrap();
         cluster.superuser(&closed).await.batch("do as told", &hint).await.unwrap();
         let report = closed_target.check().await.unwrap();

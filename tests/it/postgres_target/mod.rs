@@ -11,4 +11,6 @@ mod lifecycle;
 mod planted;
 mod primary_lost;
 mod replicas;
+mod roads;
+mod together;
 mod world;
