@@ -140,9 +140,12 @@ impl Reporter {
     async fn attempt(&self, source: &dyn Source, kept: Option<Kept>) -> Result<Reported, Attempt> {
         let integration = source.integration();
         let full = kept.is_none();
-        let refused = |error: ControlError| match error.class() {
-            ErrorClass::Conflict if !full => Attempt::NoBase,
-            _ => error.into(),
+        let refused = |error: ControlError| {
+            if error.class() == ErrorClass::Conflict && !full {
+                Attempt::NoBase
+            } else {
+                error.into()
+            }
         };
         let base = kept.as_ref().map(Kept::base);
         let begun = Delivery::begin(&*self.control, integration, base).await;
@@ -150,7 +153,7 @@ impl Reporter {
         let compared = self.walk(source, kept, &mut delivery).await;
         let compared = compared.map_err(|attempt| match attempt {
             Attempt::Failed(ReportError::Upload(error)) => refused(error),
-            other => other,
+            Attempt::Failed(_) | Attempt::NoBase | Attempt::NoDigests(_) => attempt,
         })?;
         let delivered = delivery.commit().await.map_err(refused)?;
         let counts = compared.counts;

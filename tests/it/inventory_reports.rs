@@ -1,8 +1,8 @@
 //! Reports of inventories: what travels, what is taken to be gone, and what a trouble in the middle leaves. A real control plane, real calls.
 
-use crate::support::cluster::{Cluster, Version};
+mod server;
+
 use crate::support::front::{Front, Manner};
-use crate::support::road::set_up_admin_road;
 use apono_connector::address::ControlPlaneUrl;
 use apono_connector::clock::SystemClock;
 use apono_connector::control::{HttpControlPlane, HttpOptions, TimeLimits, TokenSource};
@@ -10,9 +10,7 @@ use apono_connector::domain::{
     ConnectorId, ErrorClass, IntegrationId, InventoryId, InventoryRecord, RecordStatus,
     ResourceKind,
 };
-use apono_connector::inventory::{
-    PostgresCatalog, RecordSender, ReportError, Reporter, Source, SourceError,
-};
+use apono_connector::inventory::{RecordSender, ReportError, Reporter, Source, SourceError};
 use apono_connector::reference_plane::{Options, Running, start};
 use apono_connector::secret::Secret;
 use async_trait::async_trait;
@@ -371,180 +369,4 @@ async fn a_full_disk_never_stops_a_report() {
         assert_eq!(next.full, ending == "new");
         assert!(!stage.reporter.report(&listing).await.unwrap().full);
     }
-}
-
-/// Lines about a database's own things, shortened.
-fn about(lines: &[Value], database: &str) -> Vec<String> {
-    let of = |line: &Value| {
-        let record = if line["op"] == "access" {
-            &line["access"]
-        } else {
-            &line["resource"]
-        };
-        let path = record["path"].as_array().cloned().unwrap_or_default();
-        (path.first() == Some(&json!(database))).then(|| {
-            let path: Vec<_> = path[1..]
-                .iter()
-                .map(|name| name.as_str().unwrap())
-                .collect();
-            format!("{} {}", line["op"].as_str().unwrap(), path.join("/"))
-        })
-    };
-    lines.iter().filter_map(of).collect()
-}
-
-async fn the_story_of_a_server(cluster: &Cluster) {
-    let stage = Stage::set().await;
-    let road = set_up_admin_road(cluster).await;
-    let (db, owner) = (road.database.clone(), road.owner.clone());
-    let catalog = PostgresCatalog::new(
-        stage.integration,
-        road.connector.clone(),
-        Some(road.admin.clone()),
-    );
-    let superuser = cluster.superuser(&db).await;
-    let run = async |sql: &str| {
-        superuser
-            .batch(
-                "change what there is",
-                &format!("SET ROLE {owner}; {sql}; RESET ROLE"),
-            )
-            .await
-            .unwrap();
-    };
-    let report = async |seen: &mut usize| {
-        let reported = stage.reporter.report(&catalog).await.unwrap();
-        (reported, about(&stage.sent(seen), &db))
-    };
-    superuser
-        .batch(
-            "make roles",
-            "CREATE ROLE reader; CREATE ROLE member; GRANT reader TO member",
-        )
-        .await
-        .unwrap();
-    run("CREATE SCHEMA s; CREATE TABLE s.a (); CREATE TABLE s.b (); CREATE TABLE s.c (); GRANT SELECT, INSERT ON s.b TO reader").await;
-    let mut seen = 0;
-    let (first, lines) = report(&mut seen).await;
-    assert!(
-        first.full && lines.contains(&"upsert s/a".to_owned()),
-        "{lines:?}"
-    );
-    assert!(lines.contains(&"access s/b".to_owned()), "{lines:?}");
-    let (second, lines) = report(&mut seen).await;
-    assert_eq!((second.full, second.changed, lines), (false, 0, Vec::new()));
-
-    run("COMMENT ON TABLE s.a IS 'orders env=prod'").await;
-    assert_eq!(report(&mut seen).await.1, ["upsert s/a"]);
-    superuser
-        .batch("change an owner", "ALTER TABLE s.c OWNER TO postgres")
-        .await
-        .unwrap();
-    assert_eq!(report(&mut seen).await.1, ["upsert s/c"]);
-    run("GRANT UPDATE ON s.b TO reader").await;
-    assert_eq!(report(&mut seen).await.1, ["access s/b"]);
-    let page = stage.admin("integrations/orders/inventory", None).await;
-    let tagged = page["resources"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|one| one["name"] == "a")
-        .unwrap();
-    assert_eq!(
-        (&tagged["tags"]["env"], &tagged["owner"]),
-        (&json!("prod"), &json!(owner))
-    );
-    let page = stage.admin("integrations/orders/access", None).await;
-    let standing = |holder: &str, last: &str| {
-        let found = page["access"].as_array().unwrap().iter().find(|one| {
-            one["holder"] == *holder && one["path"].as_array().unwrap().last() == Some(&json!(last))
-        });
-        found
-            .cloned()
-            .unwrap_or_else(|| panic!("{holder} {last}: {page}"))
-    };
-    assert_eq!(
-        standing("reader", "b")["privileges"],
-        json!(["INSERT", "SELECT", "UPDATE"])
-    );
-    assert_eq!(
-        standing("member", "reader")["privileges"],
-        json!(["MEMBER"])
-    );
-
-    // A walk that cannot look into a database says nothing of what is in it, and neither does one that breaks off.
-    run("DROP TABLE s.b").await;
-    let elsewhere = cluster.superuser("postgres").await;
-    let shut = |allowed: bool| format!("ALTER DATABASE {db} ALLOW_CONNECTIONS {allowed}");
-    elsewhere.batch("shut it", &shut(false)).await.unwrap();
-    let mut outside = road.connector.clone();
-    "postgres".clone_into(&mut outside.database);
-    let outside = PostgresCatalog::new(stage.integration, outside, Some(road.admin.clone()));
-    let partly = stage.reporter.report(&outside).await.unwrap();
-    assert!(!partly.full, "{partly:?}");
-    assert!(stage.names().await.contains(&"b".to_owned()));
-    let lines = stage.sent(&mut seen);
-    assert!(
-        lines.contains(&json!({"op": "unseen", "under": [db]})),
-        "{lines:?}"
-    );
-    elsewhere.batch("open it", &shut(true)).await.unwrap();
-    superuser
-        .batch(
-            "hide a catalog",
-            "REVOKE SELECT ON pg_catalog.pg_namespace FROM PUBLIC",
-        )
-        .await
-        .unwrap();
-    stage.reporter.report(&catalog).await.unwrap();
-    assert!(stage.names().await.contains(&"b".to_owned()));
-    superuser
-        .batch(
-            "show it",
-            "GRANT SELECT ON pg_catalog.pg_namespace TO PUBLIC",
-        )
-        .await
-        .unwrap();
-    let (whole, _) = report(&mut seen).await;
-    assert_eq!(
-        (whole.full, whole.gone),
-        (false, 2),
-        "the table and the access to it"
-    );
-    assert!(!stage.names().await.contains(&"b".to_owned()));
-
-    // A server that dies in the middle: nothing changes.
-    let mut narrow = road.connector.clone();
-    "the-walker".clone_into(&mut narrow.application_name);
-    let narrow =
-        PostgresCatalog::new(stage.integration, narrow, Some(road.admin.clone())).in_pages_of(1);
-    let before = stage.names().await;
-    let kill = async {
-        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'the-walker'";
-        while superuser
-            .query("end the walker", sql, &[])
-            .await
-            .unwrap()
-            .is_empty()
-        {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    superuser
-        .batch("drop one more", "DROP TABLE s.c")
-        .await
-        .unwrap();
-    let (ended, ()) = tokio::join!(stage.reporter.report(&narrow), kill);
-    assert_eq!(ended.unwrap_err().class(), ErrorClass::Transient);
-    assert_eq!(stage.names().await, before);
-}
-
-#[tokio::test]
-async fn changes_of_a_server_travel_alone_on_15() {
-    the_story_of_a_server(&Cluster::private(Version::Pg15, "")).await;
-}
-
-#[tokio::test]
-async fn changes_of_a_server_travel_alone_on_18() {
-    the_story_of_a_server(&Cluster::private(Version::Pg18, "")).await;
 }

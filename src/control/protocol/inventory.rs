@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// One line of an inventory upload (NDJSON, gzip).
-#[expect(clippy::large_enum_variant, reason = "short-lived, one at a time")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "reference-plane", derive(utoipa::ToSchema))]
 #[serde(tag = "op", rename_all = "snake_case")]

@@ -258,7 +258,7 @@ fn closed_by(error: &PgError) -> Closed {
 
 /// Returns what to say of a database whose catalog refuses us; every other error stops the walk.
 fn forbidden(error: SourceError) -> Result<String, SourceError> {
-    match error {
+    match &error {
         SourceError::Read { source, .. } if source.sqlstate() == Some("42501") => {
             let hint = source.hint().map(|hint| format!(": {hint}"));
             Ok(format!(
@@ -266,7 +266,7 @@ fn forbidden(error: SourceError) -> Result<String, SourceError> {
                 hint.unwrap_or_default()
             ))
         }
-        other => Err(other),
+        SourceError::Read { .. } | SourceError::Stopped => Err(error),
     }
 }
 
