@@ -40,6 +40,17 @@ impl Entry {
         }
     }
 
+    /// Returns what is kept of an id a walk met twice: the same as met once, or what no record is equal to, so that it is sent again next time.
+    pub(super) fn met_again(self, before: Self) -> Self {
+        if self == before {
+            return self;
+        }
+        Self {
+            digest: Digest([0; 16]),
+            ..self
+        }
+    }
+
     pub(in crate::inventory) fn of_resource(record: &InventoryRecord) -> Self {
         // Taken apart, so that a new field cannot be forgotten.
         let InventoryRecord {

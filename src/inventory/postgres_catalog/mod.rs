@@ -89,13 +89,13 @@ impl PostgresCatalog {
             ))
         } else {
             match self.enter(&database).await {
-                Ok(session) => {
-                    records.send(record.clone()).await?;
-                    match self.list_objects(&session, records).await {
-                        Err(error) => Some(forbidden(error)?),
-                        Ok(()) => return Ok(()),
+                Ok(session) => match forbidden(&session).await? {
+                    Some(reason) => Some(reason),
+                    None => {
+                        records.send(record).await?;
+                        return self.list_objects(&session, records).await;
                     }
-                }
+                },
                 Err(error) => match closed_by(&error) {
                     Closed::Gone => return Ok(()),
                     Closed::ForUs(reason) => Some(reason),
@@ -256,18 +256,28 @@ fn closed_by(error: &PgError) -> Closed {
     }
 }
 
-/// Returns what to say of a database whose catalog refuses us; every other error stops the walk.
-fn forbidden(error: SourceError) -> Result<String, SourceError> {
-    match &error {
-        SourceError::Read { source, .. } if source.sqlstate() == Some("42501") => {
-            let hint = source.hint().map(|hint| format!(": {hint}"));
+/// Tells whether the catalog of a database hides what everybody can usually read. Looked at first, so that each thing is sent once.
+async fn forbidden(session: &Session) -> Result<Option<String>, SourceError> {
+    let database = &session.place().database;
+    let hidden = session
+        .query_opt(
+            "look whether the catalog can be read",
+            "SELECT c.name FROM pg_catalog.unnest(ARRAY['pg_namespace', 'pg_class', 'pg_roles', 'pg_description', \
+             'pg_shdescription']) AS c (name) \
+             WHERE NOT pg_catalog.has_table_privilege('pg_catalog.' || c.name, 'SELECT') LIMIT 1",
+            &[],
+        )
+        .await;
+    let hidden = hidden.map_err(|source| failed(database, source))?;
+    hidden
+        .map(|row| {
+            let name: &str = row.get(0)?;
             Ok(format!(
-                "the connector may not read all of its catalog{}",
-                hint.unwrap_or_default()
+                "the connector may not read its catalog: GRANT SELECT ON pg_catalog.{name} TO PUBLIC"
             ))
-        }
-        SourceError::Read { .. } | SourceError::Stopped => Err(error),
-    }
+        })
+        .transpose()
+        .map_err(|source| failed(database, source))
 }
 
 fn connect_grant(database: &str, user: &str) -> String {
