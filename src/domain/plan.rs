@@ -68,6 +68,8 @@ pub struct StartGrant {
     pub valid_until: Timestamp,
     /// Version of the login's record as read when planning; 0 when there was none.
     pub login_version: i64,
+    /// Shared roles the login is a member of although no live grant needs it; it loses them before it gets a password.
+    pub strays: Vec<String>,
 }
 
 /// What was seen, for the record: counts and names, never secrets.

@@ -212,6 +212,7 @@ impl Target for FakeTarget {
                     make_login: true,
                     set_password: true,
                     valid_until: start.grant.expiry,
+                    strays: Vec::new(),
                     login_version: 0,
                 });
                 Ok(Plan {

@@ -1,16 +1,15 @@
-//! Owns the end of access: door, sessions, login. Never waits for anything a person can hold, and never needs a permit.
+//! Owns the end of access after the door: sessions, login, and the note that all is closed. Never waits for anything a person can hold, and never needs a permit.
 
 use super::PostgresTarget;
 use super::error::Trouble;
 use super::mark::{self, MarkedBy, RoleKind};
 use super::observe;
-use super::plan::candidates;
 use super::pool::Conn;
-use super::render::{self, DoorFacts, access_role_name, id};
-use super::rows::{Line, Rows};
-use super::sessions::{self, Seen, Which};
+use super::render::{self, id, lit};
+use super::rows::Rows;
+use super::sessions::{self, Look, Seen, Which};
 use crate::cut;
-use crate::domain::{EndReason, ErrorClass, Evidence};
+use crate::domain::{ErrorClass, Evidence};
 use crate::policy::EndWarrant;
 use crate::targets::Ended;
 use std::time::Duration;
@@ -19,8 +18,6 @@ use std::time::Duration;
 const TRIES: u32 = 20;
 /// Wait between two such tries.
 const TRY_EVERY: Duration = Duration::from_millis(10);
-/// Tries for the door, which only our own transactions can be in the way of.
-const DOOR_TRIES: u32 = 5;
 
 /// No session at all.
 const NOBODY: Seen = Seen {
@@ -28,141 +25,43 @@ const NOBODY: Seen = Seen {
     after: 0,
 };
 
-/// What the door's first half reads.
-struct State {
-    connector: String,
-    login: String,
-    access_role: String,
-    expiry: jiff::Timestamp,
-    is_ahead: bool,
-    ended: Option<jiff::Timestamp>,
-    /// Other live grants of the login that need the same membership.
-    needed: u32,
-    /// Rows of the membership in the catalog.
-    member: u32,
+/// Which login is to be blocked.
+#[derive(Clone, Copy)]
+enum Whose<'a> {
+    Login(&'a str),
+    /// That of the grant, on record.
+    Grant(&'a EndWarrant),
 }
 
-impl State {
-    fn read(line: Line<'_>) -> Result<Self, Trouble> {
-        Ok(Self {
-            connector: line.text(0)?.to_owned(),
-            login: line.text(1)?.to_owned(),
-            access_role: line.text(2)?.to_owned(),
-            expiry: line.time(3)?,
-            is_ahead: line.yes(4)?,
-            ended: line.maybe_time(5)?,
-            needed: line.count(7)?,
-            member: line.count(8)?,
-        })
-    }
+/// What came of blocking a login.
+struct Block {
+    login: String,
+    /// Whether nobody may log in any more; not with a live grant left, or without a role.
+    blocked: bool,
+    /// Who was still in right after the block.
+    look: Look,
 }
 
 impl PostgresTarget {
-    /// Part 1: the row is marked as ended and the membership goes, in one transaction nobody can block.
-    pub(super) async fn close_door(
-        &self,
-        conn: &Conn<'_>,
-        warrant: &EndWarrant,
-    ) -> Result<Ended, Trouble> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.close_door_once(conn, warrant).await {
-                Err(error) if tries < DOOR_TRIES && error.is_collision() => {
-                    conn.roll_back().await;
-                    tokio::time::sleep(TRY_EVERY * tries).await;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    async fn close_door_once(
-        &self,
-        conn: &Conn<'_>,
-        warrant: &EndWarrant,
-    ) -> Result<Ended, Trouble> {
-        const READ: &str = "take the lock of the login";
-        const CLOSE: &str = "take the membership away";
-        let home = &self.settings.home;
-        let grant = &warrant.grant;
-        let [plain, _] = candidates(home, &grant.principal);
-        let facts = DoorFacts {
-            home,
-            grant,
-            reason: warrant.reason,
-            login: plain.as_str(),
-            access_role: &access_role_name(home, &grant.resource, grant.permission),
-        };
-        let rows = Rows::of(READ, conn.batch(READ, &render::door_read(&facts)).await?);
-        let state = State::read(rows.one("grant")?)?;
-        cut::point("postgres.door.locked");
-        if state.connector != home.connector.as_str() {
-            conn.roll_back().await;
-            return Err(Trouble::refused(
-                ErrorClass::Bug,
-                "grant_not_ours",
-                format!(
-                    "grant `{}` is on record for connector `{}`",
-                    grant.id, state.connector
-                ),
-            ));
-        }
-        let locked = rows
-            .tagged("locked")
-            .any(|line| line.maybe(0) == Some(&state.login));
-        if state.ended.is_none() && !locked {
-            // The start committed between our two looks: begin again, now with its lock.
-            return Err(Trouble::changed());
-        }
-        if state.ended.is_none() && warrant.reason == EndReason::Expired && state.is_ahead {
-            conn.roll_back().await;
-            return Ok(Ended {
-                evidence: Evidence::default().with("expiry", state.expiry),
-                ended_at: None,
-                reason: None,
-                sessions: None,
-                extended_until: Some(state.expiry),
-            });
-        }
-        let revoked = (state.needed == 0 && state.member > 0).then_some(state.access_role.as_str());
-        let sql = render::door_close(grant.id, warrant.reason, &state.login, revoked);
-        let rows = Rows::of(CLOSE, conn.batch(CLOSE, &sql).await?);
-        cut::point("postgres.door.closed");
-        let end = rows.tagged("ended").next();
-        let left = match rows.tagged("left").next() {
-            Some(line) => line.count(0)?,
-            None => 0,
-        };
-        let mut evidence = Evidence::default()
-            .with("login", &state.login)
-            .with("access_role", &state.access_role)
-            .with("membership_revoked", revoked.is_some())
-            .with("membership_needed_by_others", state.needed);
-        if left > 0 {
-            evidence = evidence.with("membership_left", left);
-        }
-        Ok(Ended {
-            evidence,
-            ended_at: end.map_or(Ok(state.ended), |line| line.maybe_time(0))?,
-            reason: end
-                .and_then(|line| EndReason::parse(line.maybe(1).unwrap_or_default()))
-                .or(Some(warrant.reason)),
-            sessions: None,
-            extended_until: None,
-        })
-    }
-
     /// Part 2: every session of the login goes, also when another grant lives on: a cursor or a `SET ROLE` keeps the access.
     pub(super) async fn end_sessions(
         &self,
         conn: &Conn<'_>,
         warrant: &EndWarrant,
     ) -> Result<Ended, Trouble> {
-        let Some(login) = self.recorded_login(conn, warrant).await? else {
+        const DOING: &str = "look for sessions of the grant";
+        let login = login_of(warrant);
+        // A hidden session matters here only if the login stays open: otherwise the look after the block finds it.
+        let stays = format!(
+            "EXISTS (SELECT FROM apono.\"grant\" WHERE login = {login} AND ended_at IS NULL)"
+        );
+        let sql = self.record_sql(conn, warrant) + &sessions::look_sql(&login, Some(&stays));
+        let rows = Rows::of(DOING, conn.batch(DOING, &sql).await?);
+        let Some(login) = self.recorded_login(&rows, warrant)? else {
             return Ok(sessions_ended("", NOBODY));
         };
-        let seen = sessions::end(conn, &login, Which::Present).await?;
+        let look = Look::read(&rows)?;
+        let seen = sessions::end_seen(conn, &login, Which::Present, look).await?;
         if seen.after > 0 {
             return Err(still_there(&login, seen));
         }
@@ -175,18 +74,18 @@ impl PostgresTarget {
         conn: &Conn<'_>,
         warrant: &EndWarrant,
     ) -> Result<Ended, Trouble> {
-        let Some(login) = self.recorded_login(conn, warrant).await? else {
-            let sql = render::closed(warrant.grant.id, "");
+        let Some(Block {
+            login,
+            blocked,
+            look,
+        }) = self.block(conn, Whose::Grant(warrant)).await?
+        else {
+            let sql = render::closed(warrant.grant.id);
             conn.batch("note that the grant is closed", &sql).await?;
             return Ok(sessions_ended("", NOBODY));
         };
-        let blocked = self.block(conn, &login).await?;
         cut::point("postgres.login.blocked");
-        let seen = if blocked {
-            end_all(conn, &login).await?
-        } else {
-            NOBODY
-        };
+        let seen = end_all(conn, &login, look).await?;
         self.note_closed(conn, warrant, &login).await?;
         let mut ended = sessions_ended(&login, seen);
         ended.evidence = ended.evidence.with("login_blocked", blocked);
@@ -195,22 +94,29 @@ impl PostgresTarget {
 
     /// Blocks a login that has no live grant and ends its sessions. Tells whether it was so.
     pub(super) async fn shut(&self, conn: &Conn<'_>, login: &str) -> Result<bool, Trouble> {
-        let blocked = self.block(conn, login).await?;
-        if blocked {
-            end_all(conn, login).await?;
-        }
-        Ok(blocked)
+        let Some(block) = self.block(conn, Whose::Login(login)).await? else {
+            return Ok(false);
+        };
+        end_all(conn, login, block.look).await?;
+        Ok(block.blocked)
     }
 
-    async fn block(&self, conn: &Conn<'_>, login: &str) -> Result<bool, Trouble> {
+    async fn block(&self, conn: &Conn<'_>, whose: Whose<'_>) -> Result<Option<Block>, Trouble> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.block_once(conn, login).await {
+            match self.block_once(conn, whose).await {
                 Err(error) if tries < TRIES && error.is_collision() => {
                     // She holds a lock on her own role: her sessions go first, then we try again.
                     conn.roll_back().await;
-                    sessions::end(conn, login, Which::Present).await?;
+                    match whose {
+                        Whose::Login(login) => {
+                            sessions::end(conn, login, Which::Present).await.map(drop)?
+                        }
+                        Whose::Grant(warrant) => {
+                            self.end_sessions(conn, warrant).await.map(drop)?
+                        }
+                    }
                     tokio::time::sleep(TRY_EVERY).await;
                 }
                 result => return result,
@@ -218,39 +124,60 @@ impl PostgresTarget {
         }
     }
 
-    async fn block_once(&self, conn: &Conn<'_>, login: &str) -> Result<bool, Trouble> {
-        const READ: &str = "take the lock of the login";
-        const BLOCK: &str = "block the login";
-        let rows = Rows::of(READ, conn.batch(READ, &render::block_read(login)).await?);
-        let line = rows.one("live")?;
-        let live = line.count(0)?;
-        let until = line.maybe(1);
-        let exists = line.count(2)? > 0;
-        let until = if live > 0 { until } else { None };
-        conn.batch(BLOCK, &render::block_commit(login, until, exists))
-            .await?;
-        Ok(live == 0 && exists)
-    }
-
-    /// Returns the login on record for the grant; nothing when it has none that is ours, as for a grant that was never started.
-    async fn recorded_login(
+    /// Reads under the login's lock, blocks, and looks who is still in, in two messages. Nothing when the grant has no login of ours.
+    async fn block_once(
         &self,
         conn: &Conn<'_>,
-        warrant: &EndWarrant,
-    ) -> Result<Option<String>, Trouble> {
-        const DOING: &str = "read the login of the grant";
-        let grant = warrant.grant.id.as_uuid();
-        let home = &self.settings.home;
-        let login = format!(
-            "(SELECT login FROM apono.\"grant\" WHERE id = '{grant}' UNION ALL SELECT login FROM apono.history WHERE id = '{grant}')"
-        );
-        let sql = format!(
+        whose: Whose<'_>,
+    ) -> Result<Option<Block>, Trouble> {
+        const READ: &str = "take the lock of the login";
+        const BLOCK: &str = "block the login";
+        let sql = match whose {
+            Whose::Login(login) => render::block_read(&lit(login)),
+            Whose::Grant(warrant) => {
+                render::block_read(&login_of(warrant)) + &self.record_sql(conn, warrant)
+            }
+        };
+        let rows = Rows::of(READ, conn.batch(READ, &sql).await?);
+        let login = match whose {
+            Whose::Login(login) => Ok(Some(login.to_owned())),
+            Whose::Grant(warrant) => self.recorded_login(&rows, warrant),
+        };
+        let Ok(Some(login)) = login else {
+            conn.roll_back().await;
+            return login.map(|_| None);
+        };
+        let line = rows.one("live")?;
+        let live = line.count(0)? > 0;
+        let until = line.maybe(1).filter(|_| live);
+        let exists = line.count(2)? > 0;
+        let blocked = !live && exists;
+        let mut sql = render::block_commit(&login, until, exists);
+        if blocked {
+            sql += &sessions::look_sql(&lit(&login), None);
+        }
+        let rows = Rows::of(BLOCK, conn.batch(BLOCK, &sql).await?);
+        Ok(Some(Block {
+            blocked,
+            look: Look::read(&rows)?,
+            login,
+        }))
+    }
+
+    /// Asks for the login on record for the grant, and for its role.
+    fn record_sql(&self, conn: &Conn<'_>, warrant: &EndWarrant) -> String {
+        let login = login_of(warrant);
+        format!(
             "SELECT 'row', login, EXISTS (SELECT FROM apono.login l WHERE l.name = g.login AND l.connector = {})::text FROM {login} g;\n\
              {} WHERE r.rolname = {login};\n",
-            render::lit(home.connector.as_str()),
+            lit(self.settings.home.connector.as_str()),
             observe::select_role("role", conn.version()),
-        );
-        let rows = Rows::of(DOING, conn.batch(DOING, &sql).await?);
+        )
+    }
+
+    /// Reads what [`Self::record_sql`] asked for; nothing when the grant has no login that is ours, as one that was never started.
+    fn recorded_login(&self, rows: &Rows, warrant: &EndWarrant) -> Result<Option<String>, Trouble> {
+        let home = &self.settings.home;
         let Some(row) = rows.tagged("row").next() else {
             return Err(Trouble::refused(
                 ErrorClass::Conflict,
@@ -291,22 +218,7 @@ impl PostgresTarget {
         login: &str,
     ) -> Result<(), Trouble> {
         const DOING: &str = "read back the memberships of the login";
-        let left = format!(
-            "FROM pg_catalog.pg_auth_members m\n\
-             JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles l ON l.oid = m.member\n\
-             WHERE l.rolname = {login} AND r.rolname = (SELECT access_role FROM apono.\"grant\" WHERE id = '{id}')\n\
-             AND NOT EXISTS (SELECT FROM apono.\"grant\" g WHERE g.login = l.rolname AND g.access_role = r.rolname AND g.ended_at IS NULL)\n\
-             AND (l.rolcanlogin OR EXISTS (SELECT FROM apono.\"grant\" g WHERE g.login = l.rolname AND g.ended_at IS NULL))",
-            login = render::lit(login),
-            id = warrant.grant.id.as_uuid()
-        );
-        let sql = format!(
-            "BEGIN READ WRITE;\n{}COMMIT;\nSELECT 'left', r.rolname, pg_catalog.pg_get_userbyid(m.grantor) {left}",
-            render::closed(
-                warrant.grant.id,
-                &format!(" AND NOT EXISTS (SELECT {left})")
-            ),
-        );
+        let sql = render::closed_unless_member(warrant.grant.id, login);
         let rows = Rows::of(DOING, conn.batch(DOING, &sql).await?);
         match rows.tagged("left").next() {
             None => Ok(()),
@@ -329,13 +241,21 @@ impl PostgresTarget {
     }
 }
 
-/// After the block nobody can come any more: all sessions go, and none may be left.
-async fn end_all(conn: &Conn<'_>, login: &str) -> Result<Seen, Trouble> {
-    let seen = sessions::end(conn, login, Which::All).await?;
+/// After the block nobody can come any more: all sessions found go, and none may be left.
+async fn end_all(conn: &Conn<'_>, login: &str, look: Look) -> Result<Seen, Trouble> {
+    let seen = sessions::end_seen(conn, login, Which::All, look).await?;
     if seen.after > 0 {
         return Err(still_there(login, seen));
     }
     Ok(seen)
+}
+
+/// The login on record for the grant, as an expression.
+fn login_of(warrant: &EndWarrant) -> String {
+    let grant = warrant.grant.id.as_uuid();
+    format!(
+        "(SELECT login FROM apono.\"grant\" WHERE id = '{grant}' UNION ALL SELECT login FROM apono.history WHERE id = '{grant}')"
+    )
 }
 
 fn sessions_ended(login: &str, seen: Seen) -> Ended {

@@ -3,6 +3,7 @@
 
 mod access_role;
 mod cleanup;
+mod door;
 mod end;
 mod error;
 mod leftovers;

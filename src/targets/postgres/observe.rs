@@ -145,9 +145,9 @@ fn sql(question: &Question<'_>, server_version: u32) -> String {
          WHERE name = ANY({names}) OR (connector = {connector} AND principal = {principal});\n\
          {roles} WHERE r.rolname = ANY({names});\n\
          SELECT 'other', login, access_role, {expiry} FROM apono.\"grant\" WHERE login = ANY({names}) AND ended_at IS NULL AND id <> '{id}';\n\
-         SELECT DISTINCT 'member', l.rolname, r.rolname, EXISTS (SELECT FROM apono.access_role a WHERE a.name = r.rolname)::text\n\
-         FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles l ON l.oid = m.member\n\
-         WHERE l.rolname = ANY({names});\n\
+         SELECT DISTINCT 'member', {member}, {role}, EXISTS (SELECT FROM apono.access_role a WHERE a.name = {role})::text\n\
+         FROM pg_catalog.pg_auth_members m\n\
+         WHERE m.member = ANY(ARRAY(SELECT oid FROM pg_catalog.pg_roles WHERE rolname = ANY({names})));\n\
          SELECT 'access', (COALESCE(complete_at > pg_catalog.clock_timestamp() - interval '1 minute', false))::text,\n\
          (complete_at IS NOT NULL)::text FROM apono.access_role WHERE name = {access};\n\
          {access_roles} WHERE r.rolname = {access};\n",
@@ -158,6 +158,8 @@ fn sql(question: &Question<'_>, server_version: u32) -> String {
         roles = select_role("role", server_version),
         access_roles = select_role("access_role", server_version),
         access = lit(question.access_role),
+        member = "pg_catalog.pg_get_userbyid(m.member)",
+        role = "pg_catalog.pg_get_userbyid(m.roleid)",
     )
 }
 
@@ -169,7 +171,8 @@ pub(super) fn select_role(tag: &str, server_version: u32) -> String {
         "true"
     };
     format!(
-        "SELECT '{tag}', r.rolname, pg_catalog.shobj_description(r.oid, 'pg_authid'),\n\
+        "SELECT '{tag}', r.rolname, (SELECT description FROM pg_catalog.pg_shdescription\n\
+          WHERE objoid = r.oid AND classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass),\n\
          (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls)::text,\n\
          ({administered})::text, r.rolcanlogin::text FROM pg_catalog.pg_roles r"
     )

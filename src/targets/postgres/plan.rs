@@ -48,6 +48,7 @@ pub(super) fn start(home: &Home, start: &Start, seen: &Observed) -> Result<Plan,
             .map(|other| other.expiry)
             .fold(grant.expiry, jiff::Timestamp::max),
         login_version: row.map_or(0, |row| row.version),
+        strays: strays(seen, &name, &access_role),
     };
     steps.push(Step {
         note: format!(
@@ -63,6 +64,19 @@ pub(super) fn start(home: &Home, start: &Start, seen: &Observed) -> Result<Plan,
     });
     steps.push(verify(&name));
     Ok(Plan { steps })
+}
+
+/// Memberships of the login in shared roles of ours that no live grant backs.
+fn strays(seen: &Observed, login: &str, wanted: &str) -> Vec<String> {
+    let backed = |role: &str| {
+        let mut others = seen.others.iter();
+        others.any(|other| other.login == login && other.access_role == role)
+    };
+    let of_login = seen.memberships.iter().filter(|m| m.login == login);
+    of_login
+        .filter(|m| m.ours && m.role != wanted && !backed(&m.role))
+        .map(|m| m.role.clone())
+        .collect()
 }
 
 fn prepare(access_role: &str, grant: &Grant) -> Step {

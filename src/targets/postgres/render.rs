@@ -105,8 +105,6 @@ pub(super) struct StartFacts<'a> {
     pub(super) start: &'a Start,
     pub(super) planned: &'a StartGrant,
     pub(super) verifier: Option<&'a Secret>,
-    /// Memberships of the login that no live grant backs.
-    pub(super) strays: &'a [String],
     pub(super) deadline: Timestamp,
     pub(super) server_version: u32,
 }
@@ -147,7 +145,7 @@ pub(super) fn start(facts: &StartFacts<'_>) -> Secret {
         "(SELECT pg_catalog.count(*) FROM held) = 1",
     );
     sql += &login_role(facts);
-    for stray in facts.strays {
+    for stray in &planned.strays {
         sql += &revoke(stray, login);
     }
     sql += &membership(&planned.access_role, login, facts.server_version);
@@ -366,12 +364,12 @@ pub(super) fn door_read(facts: &DoorFacts<'_>) -> String {
          {ended}, g.reason,\n\
          (SELECT pg_catalog.count(*) FROM apono.\"grant\" o WHERE o.login = g.login AND o.access_role = g.access_role\n\
           AND o.id <> g.id AND o.ended_at IS NULL)::text,\n\
-         (SELECT pg_catalog.count(*) FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid\n\
-          JOIN pg_catalog.pg_roles l ON l.oid = m.member WHERE r.rolname = g.access_role AND l.rolname = g.login)::text\n\
+         (SELECT pg_catalog.count(*) FROM {member})::text\n\
          FROM (SELECT * FROM apono.\"grant\" WHERE id = {grant}\n\
           UNION ALL SELECT {history} FROM apono.history WHERE id = {grant}) g;\n",
         expiry = utc("g.expiry"),
         ended = utc("g.ended_at"),
+        member = rows_of_membership("g.access_role", "g.login"),
         history = "id, connector, integration, login, access_role, principal, kind, path, level, expiry, \
                    lease_deadline, attempt, started_at, ended_at, reason, closed_at, clean_at",
     );
@@ -404,25 +402,34 @@ pub(super) fn door_close(
     );
     if let Some(access_role) = revoked {
         sql += &format!(
-            "SELECT 'left', pg_catalog.count(*) FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid\n\
-             JOIN pg_catalog.pg_roles l ON l.oid = m.member WHERE r.rolname = {} AND l.rolname = {};\n",
-            lit(access_role),
-            lit(login)
+            "SELECT 'left', pg_catalog.count(*) FROM {};\n",
+            rows_of_membership(&lit(access_role), &lit(login))
         );
     }
     sql
 }
 
-/// The first half of blocking a login. Result sets: locked logins, then live grants, latest expiry, whether the role exists.
+/// Rows of `pg_auth_members m` that make one role a member of another, whoever gave it; both are expressions.
+fn rows_of_membership(role: &str, member: &str) -> String {
+    let oid = |name: &str| format!("(SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {name})");
+    format!(
+        "pg_catalog.pg_auth_members m WHERE m.roleid = {} AND m.member = {}",
+        oid(role),
+        oid(member)
+    )
+}
+
+/// The first half of blocking a login; `login` is an expression.
+///
+/// Result sets: locked logins, then live grants, latest expiry, whether the role exists.
 pub(super) fn block_read(login: &str) -> String {
     format!(
-        "{}{}SELECT 'live', (SELECT pg_catalog.count(*) FROM apono.\"grant\" WHERE login = {l} AND ended_at IS NULL)::text,\n\
-         (SELECT {} FROM apono.\"grant\" WHERE login = {l} AND ended_at IS NULL),\n\
-         (SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles WHERE rolname = {l})::text;\n",
+        "{}SELECT 'locked', name FROM apono.login WHERE name = {login} FOR UPDATE;\n\
+         SELECT 'live', (SELECT pg_catalog.count(*) FROM apono.\"grant\" WHERE login = {login} AND ended_at IS NULL)::text,\n\
+         (SELECT {} FROM apono.\"grant\" WHERE login = {login} AND ended_at IS NULL),\n\
+         (SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles WHERE rolname = {login})::text;\n",
         begin(USER_LOCK_TIMEOUT),
-        lock_login(login),
         utc("pg_catalog.max(expiry)"),
-        l = lit(login)
     )
 }
 
@@ -447,11 +454,34 @@ pub(super) fn block_commit(login: &str, until: Option<&str>, role_exists: bool) 
     )
 }
 
-/// Marks an ended grant as closed, if the further condition holds.
-pub(super) fn closed(grant: GrantId, and: &str) -> String {
+/// Marks an ended grant as closed.
+pub(super) fn closed(grant: GrantId) -> String {
     format!(
-        "UPDATE apono.\"grant\" SET closed_at = pg_catalog.clock_timestamp() WHERE id = {} AND ended_at IS NOT NULL AND closed_at IS NULL{and};\n",
+        "UPDATE apono.\"grant\" SET closed_at = pg_catalog.clock_timestamp() WHERE id = {} AND ended_at IS NOT NULL AND closed_at IS NULL",
         uuid(grant)
+    )
+}
+
+/// Marks an ended grant as closed, unless its membership still opens something that no live grant needs.
+///
+/// Result set: such memberships, with the role and who gave it.
+pub(super) fn closed_unless_member(grant: GrantId, login: &str) -> String {
+    let login = lit(login);
+    let access_role = format!(
+        "(SELECT access_role FROM apono.\"grant\" WHERE id = {})",
+        uuid(grant)
+    );
+    format!(
+        "BEGIN READ WRITE;\n\
+         WITH left_over AS MATERIALIZED (\n\
+         SELECT pg_catalog.pg_get_userbyid(m.roleid) AS role, pg_catalog.pg_get_userbyid(m.grantor) AS grantor FROM {}\n\
+         AND NOT EXISTS (SELECT FROM apono.\"grant\" WHERE login = {login} AND access_role = {access_role} AND ended_at IS NULL)\n\
+         AND (EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {login} AND rolcanlogin)\n\
+          OR EXISTS (SELECT FROM apono.\"grant\" WHERE login = {login} AND ended_at IS NULL))),\n\
+         noted AS ({} AND NOT EXISTS (SELECT FROM left_over))\n\
+         SELECT 'left', role, grantor FROM left_over;\nCOMMIT;\n",
+        rows_of_membership(&access_role, &login),
+        closed(grant)
     )
 }
 

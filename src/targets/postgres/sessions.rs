@@ -32,9 +32,39 @@ pub(super) struct Seen {
     pub(super) after: u32,
 }
 
-/// Ends the sessions and waits until none of them is left.
+/// Processes found at one look.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    present: BTreeSet<i64>,
+    /// Processes without a name, which may be the login's.
+    hidden: BTreeSet<i64>,
+}
+
+impl Look {
+    /// Reads what [`look_sql`] asked for.
+    pub(super) fn read(rows: &Rows) -> Result<Self, Trouble> {
+        Ok(Self {
+            present: pids(rows, "pid")?,
+            hidden: pids(rows, "hidden")?,
+        })
+    }
+}
+
+/// Looks, ends the sessions and waits until none of them is left.
 pub(super) async fn end(conn: &Conn<'_>, login: &str, which: Which) -> Result<Seen, Trouble> {
-    let (present, hidden) = first_look(conn, login).await?;
+    const DOING: &str = "look for sessions of the login";
+    let sql = look_sql(&lit(login), None);
+    let look = Look::read(&Rows::of(DOING, conn.batch(DOING, &sql).await?))?;
+    end_seen(conn, login, which, look).await
+}
+
+/// Ends the sessions found at a look and waits until none of them is left.
+pub(super) async fn end_seen(
+    conn: &Conn<'_>,
+    login: &str,
+    which: Which,
+    Look { present, hidden }: Look,
+) -> Result<Seen, Trouble> {
     end_hidden(conn, login, &hidden).await?;
     let before = count(&present);
     if present.is_empty() {
@@ -73,37 +103,32 @@ fn pids(rows: &Rows, tag: &str) -> Result<BTreeSet<i64>, Trouble> {
     rows.tagged(tag).map(|line| line.number(0)).collect()
 }
 
-/// Asks for the processes that serve the login now.
+/// Asks for the processes that serve the login now; `login` is an expression.
 fn question(login: &str) -> String {
+    format!("SELECT 'pid', pid FROM pg_catalog.pg_stat_activity WHERE usename = {login};\n")
+}
+
+/// Asks for the processes that serve the login now. Under the condition, or without one always, also for those that wait
+/// between log-in and their first appearance, where anybody can make them wait: they show only as a lock on a database,
+/// without a name. `login` is an expression.
+pub(super) fn look_sql(login: &str, hidden_if: Option<&str>) -> String {
+    let only_if = hidden_if.map(|condition| format!("AND {condition} "));
     format!(
-        "SELECT 'pid', a.pid FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid WHERE r.rolname = {};\n",
-        lit(login)
+        "{}SELECT DISTINCT 'hidden', l.pid FROM pg_catalog.pg_locks l\n\
+         WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted\n\
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL)\n\
+         {}LIMIT {MAX_HIDDEN};\n",
+        question(login),
+        only_if.unwrap_or_default(),
     )
 }
 
 async fn look(conn: &Conn<'_>, login: &str) -> Result<BTreeSet<i64>, Trouble> {
     const DOING: &str = "look for sessions of the login";
     pids(
-        &Rows::of(DOING, conn.batch(DOING, &question(login)).await?),
+        &Rows::of(DOING, conn.batch(DOING, &question(&lit(login))).await?),
         "pid",
     )
-}
-
-/// Also finds processes that wait between log-in and their first appearance, where anybody can make them wait: they show only
-/// as a lock on a database, without a name.
-async fn first_look(
-    conn: &Conn<'_>,
-    login: &str,
-) -> Result<(BTreeSet<i64>, BTreeSet<i64>), Trouble> {
-    const DOING: &str = "look for sessions of the login";
-    let sql = format!(
-        "{}SELECT DISTINCT 'hidden', l.pid FROM pg_catalog.pg_locks l\n\
-         WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted\n\
-         AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL) LIMIT {MAX_HIDDEN};\n",
-        question(login)
-    );
-    let rows = Rows::of(DOING, conn.batch(DOING, &sql).await?);
-    Ok((pids(&rows, "pid")?, pids(&rows, "hidden")?))
 }
 
 /// Tells every session of the login to end, notes that some were seen, and looks again. The membership that gives us the
@@ -111,11 +136,10 @@ async fn first_look(
 async fn order(conn: &Conn<'_>, login: &str) -> Result<BTreeSet<i64>, Trouble> {
     const DOING: &str = "end the sessions of the login";
     let sql = format!(
-        "BEGIN;\n{}SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a\n\
-         JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid WHERE r.rolname = {l};\nROLLBACK;\n\
+        "BEGIN;\n{}SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = {l};\nROLLBACK;\n\
          BEGIN READ WRITE;\nUPDATE apono.login SET last_session_at = pg_catalog.clock_timestamp() WHERE name = {l};\nCOMMIT;\n{}",
         self_membership(login, conn.version()),
-        question(login),
+        question(&lit(login)),
         l = lit(login)
     );
     match conn.batch(DOING, &sql).await {

@@ -47,44 +47,47 @@ impl PostgresTarget {
     ) -> Result<Applied, Trouble> {
         // Before anything else: a start whose credential nobody could open must not begin.
         let recipient = recipient(&start.recipient)?;
-        let conn = self.home(For::Work).await?;
-        let seen = self.look(&conn, &start.grant).await?;
-        if seen.grant.is_some() || seen.in_history {
-            // Nobody holds one connection while waiting for another.
-            self.pool.put(conn);
-            return self.already_started(permit, start, planned, &seen).await;
-        }
         let password = planned
             .set_password
             .then(|| self.password(start, &planned.login))
             .transpose()?;
-        let strays = strays(&seen, &planned.login, &planned.access_role);
         let sealed = password
             .as_ref()
             .map(|(password, access)| password.seal(&recipient, &self.settings, access))
             .transpose()?;
+        let conn = self.home(For::Work).await?;
         let sql = render::start(&StartFacts {
             home: &self.settings.home,
             start,
             planned,
             verifier: password.as_ref().map(|(password, _)| password.verifier()),
-            strays: &strays,
             deadline: permit.deadline().min(start.lease_deadline),
             server_version: conn.version(),
         });
         const DOING: &str = "start the grant";
-        let rows = Rows::of(
-            DOING,
-            conn.batch(DOING, sql.expose()).await.map_err(as_planned)?,
-        );
-        let started_at = rows.one("started")?.time(0)?;
+        let outcome = match conn.batch(DOING, sql.expose()).await {
+            Ok(outcome) => outcome,
+            Err(error) if is_unplanned(&error) => {
+                // Perhaps it was this very grant that changed things: an earlier delivery whose answer was lost.
+                let seen = self.look(&conn, &start.grant).await?;
+                // Nobody holds one connection while waiting for another.
+                self.pool.put(conn);
+                return if seen.grant.is_some() || seen.in_history {
+                    self.already_started(permit, start, planned, &seen).await
+                } else {
+                    Err(Trouble::changed())
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        let started_at = Rows::of(DOING, outcome).one("started")?.time(0)?;
         self.pool.put(conn);
         Ok(Applied {
             evidence: Evidence::default()
                 .with("login", &planned.login)
                 .with("access_role", &planned.access_role)
                 .with("login_made", planned.make_login)
-                .with("stray_memberships_removed", strays.len()),
+                .with("stray_memberships_removed", planned.strays.len()),
             credential: Some(sealed.map_or(CredentialChange::Unchanged, CredentialChange::New)),
             login: Some(planned.login.clone()),
             started_at: Some(started_at),
@@ -247,25 +250,18 @@ impl PostgresTarget {
     }
 }
 
-/// Memberships of the login in shared roles of ours that no live grant backs.
-fn strays(seen: &Observed, login: &str, wanted: &str) -> Vec<String> {
-    seen.memberships
-        .iter()
-        .filter(|m| m.login == login && m.ours && m.role != wanted)
-        .filter(|m| {
-            !seen
-                .others
-                .iter()
-                .any(|other| other.login == login && other.access_role == m.role)
-        })
-        .map(|m| m.role.clone())
-        .collect()
+/// 22003 is our own "no longer as planned"; another creator of the same login or row, or a role that is gone, means the same.
+fn is_unplanned(error: &Trouble) -> bool {
+    matches!(
+        error.sqlstate(),
+        Some("22003" | "42710" | "23505" | "42704")
+    )
 }
 
-/// 22003 is our own "no longer as planned"; another creator of the same login or row, or a role that is gone, means the same.
 fn as_planned(error: Trouble) -> Trouble {
-    match error.sqlstate() {
-        Some("22003" | "42710" | "23505" | "42704") => Trouble::changed(),
-        _ => error,
+    if is_unplanned(&error) {
+        Trouble::changed()
+    } else {
+        error
     }
 }

@@ -34,6 +34,7 @@ fn a_start_is_one_transaction_that_ends_in_the_fence() {
         set_password: true,
         valid_until: order.grant.expiry,
         login_version: 0,
+        strays: vec!["a_stray_apono".to_owned()],
     };
     let verifier = Secret::new("SCRAM-SHA-256$4096:c2FsdA==$a:b".to_owned());
     let sql = start(&StartFacts {
@@ -41,7 +42,6 @@ fn a_start_is_one_transaction_that_ends_in_the_fence() {
         start: &order,
         planned: &planned,
         verifier: Some(&verifier),
-        strays: &["a_stray_apono".to_owned()],
         deadline: order.lease_deadline,
         server_version: 160_000,
     });
