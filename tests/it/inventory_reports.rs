@@ -255,10 +255,10 @@ async fn only_changes_travel_and_what_is_missing_is_gone_only_after_a_whole_walk
 #[tokio::test]
 async fn a_broken_connection_in_the_middle_is_gone_on_from_where_it_broke() {
     let mut stage = Stage::set().await;
-    let mut listing = Listing::many(&stage, 45_000);
+    let mut listing = Listing::many(&stage, 22_000);
     let front = stage.front.clone();
     listing.event = Some((
-        25_000,
+        21_000,
         Box::new(move || {
             front.set(Manner::Answer(Vec::new()));
             let front = front.clone();
@@ -271,7 +271,7 @@ async fn a_broken_connection_in_the_middle_is_gone_on_from_where_it_broke() {
     let reported = stage.reporter.report(&listing).await.unwrap();
     assert_eq!(
         (reported.records, reported.changed, reported.full),
-        (45_000, 45_000, true)
+        (22_000, 22_000, true)
     );
     let begins = |op: &str| {
         let calls = stage.front.calls();
@@ -282,12 +282,12 @@ async fn a_broken_connection_in_the_middle_is_gone_on_from_where_it_broke() {
     };
     assert_eq!(begins("\"part\":0"), 1, "it was not begun again");
     let shown = stage.admin("integrations", None).await;
-    assert_eq!(shown["integrations"][0]["resources"], 45_000);
+    assert_eq!(shown["integrations"][0]["resources"], 22_000);
     // The same with a control plane that is restarted in the middle.
     stage.restart_plane(false).await;
     let same = stage
         .reporter
-        .report(&Listing::many(&stage, 45_000))
+        .report(&Listing::many(&stage, 22_000))
         .await
         .unwrap();
     assert!(!same.full && same.changed == 0, "{same:?}");
