@@ -43,7 +43,9 @@ pub(crate) async fn measure(name: &str, tables: u32) {
     let first_took = begun.elapsed();
     let (_, first_most) = memory(&world);
     let begun = Instant::now();
-    world.command(&["integration", "sync", "orders", "--wait", "0s"]).unwrap();
+    world
+        .command(&["integration", "sync", "orders", "--wait", "0s"])
+        .unwrap();
     let second = reported(&world, 2).await;
     let second_took = begun.elapsed();
     let (now, most) = memory(&world);

@@ -8,6 +8,7 @@ use crate::domain::{ErrorClass, IntegrationId};
 use crate::retry::{Jitter, Schedule};
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Longest silence towards the control plane, which forgets uploads that stand still for 10 minutes.
@@ -55,19 +56,22 @@ impl<'a> Delivery<'a> {
         &mut self,
         mut changes: Receiver<InventoryChange>,
     ) -> Result<(), ControlError> {
+        let mut due = Instant::now() + LONGEST_SILENCE;
         loop {
-            match tokio::time::timeout(LONGEST_SILENCE, changes.recv()).await {
+            let ready = match tokio::time::timeout_at(due, changes.recv()).await {
                 Ok(Some(change)) => {
                     self.parcel
                         .add(&change)
                         .map_err(|_| ControlError::Aborted)?;
-                    if self.parcel.is_full() {
-                        self.send_part().await?;
-                    }
+                    self.parcel.is_full()
                 }
                 Ok(None) => return Ok(()),
-                // Keeps the upload alive while nothing changes.
-                Err(_) => self.send_part().await?,
+                // Keeps the upload alive while little or nothing changes.
+                Err(_) => true,
+            };
+            if ready {
+                self.send_part().await?;
+                due = Instant::now() + LONGEST_SILENCE;
             }
         }
     }
