@@ -173,9 +173,21 @@ impl Listing {
         }
     }
 
-    fn many(stage: &Stage, count: usize) -> Self {
-        let names: Vec<String> = (0..count).map(|nth| format!("t{nth:05}")).collect();
-        Self::of(stage, &names.iter().map(String::as_str).collect::<Vec<_>>())
+    /// Things whose comments hardly compress, so that 600 of them fill a part.
+    fn large(stage: &Stage, count: usize) -> Self {
+        let mut state = 1_u64;
+        let mut word = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            format!("{state:016x}")
+        };
+        let mut listing = Self::of(stage, &[]);
+        for nth in 0..count {
+            let comment: String = (0..55).map(|_| word()).collect();
+            listing.things.push((format!("t{nth:05}"), comment));
+        }
+        listing
     }
 
     fn record(name: &str, comment: &str) -> InventoryRecord {
@@ -255,15 +267,18 @@ async fn only_changes_travel_and_what_is_missing_is_gone_only_after_a_whole_walk
 #[tokio::test]
 async fn a_broken_connection_in_the_middle_is_gone_on_from_where_it_broke() {
     let mut stage = Stage::set().await;
-    let mut listing = Listing::many(&stage, 22_000);
+    let mut listing = Listing::large(&stage, 2_000);
     let front = stage.front.clone();
     listing.event = Some((
-        21_000,
+        1_500,
         Box::new(move || {
             front.set(Manner::Answer(Vec::new()));
             let front = front.clone();
             std::thread::spawn(move || {
-                std::thread::sleep(Duration::from_millis(400));
+                // Until a part met the broken way.
+                while front.calls().iter().all(|call| !call.answered.is_empty()) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 front.set(Manner::Pass);
             });
         }),
@@ -271,8 +286,9 @@ async fn a_broken_connection_in_the_middle_is_gone_on_from_where_it_broke() {
     let reported = stage.reporter.report(&listing).await.unwrap();
     assert_eq!(
         (reported.records, reported.changed, reported.full),
-        (22_000, 22_000, true)
+        (2_000, 2_000, true)
     );
+    assert!(reported.parts > 3, "{reported:?}");
     let begins = |op: &str| {
         let calls = stage.front.calls();
         calls
@@ -282,12 +298,14 @@ async fn a_broken_connection_in_the_middle_is_gone_on_from_where_it_broke() {
     };
     assert_eq!(begins("\"part\":0"), 1, "it was not begun again");
     let shown = stage.admin("integrations", None).await;
-    assert_eq!(shown["integrations"][0]["resources"], 22_000);
-    // The same with a control plane that is restarted in the middle.
+    assert_eq!(shown["integrations"][0]["resources"], 2_000);
+    let calls = stage.front.calls().len();
+    assert!(calls > reported.parts as usize, "a part was sent again");
+    // A restart of the control plane loses nothing either.
     stage.restart_plane(false).await;
     let same = stage
         .reporter
-        .report(&Listing::many(&stage, 22_000))
+        .report(&Listing::large(&stage, 2_000))
         .await
         .unwrap();
     assert!(!same.full && same.changed == 0, "{same:?}");
