@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that PostgreSQL servers are there for tests and the demo, and says where, as KEY=path lines.
 #
-#   scripts/postgres.sh              PostgreSQL 15 and 18, for the tests
+#   scripts/postgres.sh              PostgreSQL 15 and 18 and PgBouncer, for the tests
 #   scripts/postgres.sh debian-only  the distribution's server alone, for the demo
 #
 # For Debian and Ubuntu. Installs what is missing, as root or with sudo, and never makes or starts a cluster.
@@ -113,6 +113,41 @@ server_of_version() {
   [ -x "$bin/postgres" ] || die "the package of PostgreSQL $version holds no server"
 }
 
+# Sets `bin` to a connection pooler. Unpacked, not installed, because its package would start it as a service.
+pooler() {
+  bin=/usr/sbin/pgbouncer
+  if [ -x "$bin" ]; then return; fi
+  local place work missing
+  place=$(cache_dir)/pgbouncer
+  bin=$place/usr/sbin/pgbouncer
+  if "$bin" --version >/dev/null 2>&1; then return; fi
+  command -v apt-get >/dev/null || die 'cannot fetch pgbouncer: this is not Debian or Ubuntu, install it by hand'
+  mkdir -p "$(cache_dir)"
+  exec 9>"$(cache_dir)/lock"
+  flock 9
+  if "$bin" --version >/dev/null 2>&1; then exec 9>&-; return; fi
+  say 'fetching pgbouncer'
+  work=$(mktemp -d "$(cache_dir)/work.XXXXXX")
+  # shellcheck disable=SC2064  # expanded now on purpose: `work` is local
+  trap "rm -rf '$work'" EXIT
+  (cd "$work" && { apt-get download -qq pgbouncer || { as_root apt-get update -qq && apt-get download -qq pgbouncer; }; }) \
+    >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; die 'cannot fetch the package pgbouncer'; }
+  dpkg-deb -x "$work"/pgbouncer_*.deb "$work/files"
+  if ! "$work/files/usr/sbin/pgbouncer" --version >/dev/null 2>&1; then
+    missing=$(dpkg-deb -f "$work"/pgbouncer_*.deb Depends | tr ',' '\n' | sed -n 's/^ *\(lib[^ |(]*\).*/\1/p' |
+      while read -r library; do dpkg -s "$library" >/dev/null 2>&1 || printf '%s\n' "$library"; done)
+    # shellcheck disable=SC2086  # one word each
+    apt_install $missing
+  fi
+  chmod 755 "$work/files"
+  rm -rf "$place"
+  mv "$work/files" "$place"
+  rm -rf "$work"
+  trap - EXIT
+  exec 9>&-
+  "$bin" --version >/dev/null 2>&1 || die 'the package pgbouncer holds no program that runs'
+}
+
 umask 022
 case "${1-}" in
   debian-only)
@@ -127,6 +162,8 @@ case "${1-}" in
       server_of_version "$major"
       printf 'APONO_TEST_PG%s_BIN=%s\n' "$major" "$bin"
     done
+    pooler
+    printf 'APONO_TEST_PGBOUNCER=%s\n' "$bin"
     ;;
   *) die "\`$1\` is not known, give \`debian-only\` or nothing" ;;
 esac

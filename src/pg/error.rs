@@ -1,6 +1,6 @@
 //! Owns what can go wrong with a server. Never shows a server's message outside the local error chain.
 
-use super::sqlstate;
+use super::{sqlstate, tls};
 use crate::domain::ErrorClass;
 use std::error::Error;
 use std::fmt;
@@ -45,6 +45,10 @@ pub enum TlsProblem {
     OutOfTime,
     /// The private CA we were given holds no certificate, or the system has none.
     NoRoots,
+    /// Our own certificate or its key cannot be used.
+    ClientCertificate,
+    /// The server does not take our own certificate, or wants one and got none.
+    ClientRefused,
     /// The two sides did not agree.
     Handshake,
 }
@@ -59,7 +63,22 @@ impl TlsProblem {
             Self::WrongHost => "the server's certificate is for another host name",
             Self::OutOfTime => "the server's certificate is expired or not yet valid",
             Self::NoRoots => "there is no CA certificate to check the server with",
+            Self::ClientCertificate => "the client certificate or its key cannot be used",
+            Self::ClientRefused => "the server does not accept the client certificate",
             Self::Handshake => "the TLS handshake failed",
+        }
+    }
+
+    /// Whether it came from the other side; what is wrong on our own is no reason to try another way.
+    pub(super) fn is_of_the_server(self) -> bool {
+        match self {
+            Self::NotOffered
+            | Self::UnknownCa
+            | Self::WrongHost
+            | Self::OutOfTime
+            | Self::ClientRefused
+            | Self::Handshake => true,
+            Self::NoRoots | Self::ClientCertificate => false,
         }
     }
 }
@@ -116,6 +135,12 @@ pub enum PgError {
         /// Why.
         #[source]
         source: Cause,
+    },
+    /// Another process of the server answers from one transaction to the next, so nothing that is set for a session holds.
+    #[error("{place} is reached through a connection pooler in transaction mode")]
+    TransactionPooler {
+        /// Where.
+        place: Arc<Place>,
     },
     /// A statement failed.
     #[error("failed to {note} in {place}: SQLSTATE {code}")]
@@ -179,10 +204,14 @@ impl PgError {
                 | TlsProblem::UnknownCa
                 | TlsProblem::WrongHost
                 | TlsProblem::OutOfTime
-                | TlsProblem::NoRoots => ErrorClass::NeedsOperator,
+                | TlsProblem::NoRoots
+                | TlsProblem::ClientCertificate
+                | TlsProblem::ClientRefused => ErrorClass::NeedsOperator,
                 TlsProblem::Handshake => ErrorClass::Transient,
             },
-            Self::RefusedMethod { .. } | Self::Handshake { .. } => ErrorClass::NeedsOperator,
+            Self::RefusedMethod { .. }
+            | Self::Handshake { .. }
+            | Self::TransactionPooler { .. } => ErrorClass::NeedsOperator,
             Self::Login { code, .. } | Self::Statement { code, .. } => sqlstate::class(code),
             Self::Closed { .. } => ErrorClass::Transient,
             Self::Mismatch { .. } => ErrorClass::Bug,
@@ -199,6 +228,7 @@ impl PgError {
             | Self::Tls { .. }
             | Self::RefusedMethod { .. }
             | Self::Handshake { .. }
+            | Self::TransactionPooler { .. }
             | Self::Timeout { .. }
             | Self::Mismatch { .. } => None,
         }
@@ -213,6 +243,7 @@ impl PgError {
             | Self::RefusedMethod { place, .. }
             | Self::Login { place, .. }
             | Self::Handshake { place, .. }
+            | Self::TransactionPooler { place }
             | Self::Statement { place, .. }
             | Self::Timeout { place, .. }
             | Self::Closed { place, .. }
@@ -238,6 +269,10 @@ impl PgError {
                 "use `scram-sha-256` in `pg_hba.conf` for `{}`, and check that a PostgreSQL server listens on `{}:{}`",
                 place.user, place.host, place.port
             )),
+            Self::TransactionPooler { .. } => Some(
+                "give host and port of the server itself, or of a pooler database in session mode"
+                    .to_owned(),
+            ),
             Self::Statement { .. }
             | Self::Timeout { .. }
             | Self::Closed { .. }
@@ -268,6 +303,14 @@ fn tls_hint(place: &Place, problem: TlsProblem) -> Option<String> {
         TlsProblem::NoRoots => {
             "give a file with at least one certificate in PEM form as the CA".to_owned()
         }
+        TlsProblem::ClientCertificate => {
+            "give a certificate and its own private key in PEM form, the key not encrypted"
+                .to_owned()
+        }
+        TlsProblem::ClientRefused => format!(
+            "give the connector a certificate that a CA `{}` trusts has signed (its `ssl_ca_file`)",
+            place.host
+        ),
         TlsProblem::Handshake => return None,
     })
 }
@@ -318,11 +361,18 @@ pub(super) fn of_login(place: &Arc<Place>, error: tokio_postgres::Error) -> PgEr
             source: Box::new(error),
         };
     }
-    let lost = error.is_closed()
-        || error
-            .source()
-            .is_some_and(<dyn Error>::is::<std::io::Error>);
-    if lost {
+    let cause = error
+        .source()
+        .and_then(|source| source.downcast_ref::<std::io::Error>());
+    // Under TLS 1.3 the server looks at our certificate when the handshake is over for us.
+    if cause.is_some_and(|cause| tls::problem_of(cause) == TlsProblem::ClientRefused) {
+        return PgError::Tls {
+            place,
+            problem: TlsProblem::ClientRefused,
+            source: Some(Box::new(error)),
+        };
+    }
+    if error.is_closed() || cause.is_some() {
         PgError::Closed {
             place,
             note: "log in",

@@ -12,11 +12,13 @@
 //! }
 //! ```
 
+mod addresses;
 mod connect;
 mod driver;
 mod error;
 mod ident;
 mod options;
+mod pooler;
 mod row;
 mod server;
 mod session;
@@ -24,10 +26,11 @@ mod sqlstate;
 mod tls;
 mod wire;
 
+pub use addresses::Names;
 pub use driver::Warning;
 pub use error::{PgError, Place, TlsProblem};
 pub use ident::{Ident, Literal};
-pub use options::{ConnectOptions, Limits, SslMode};
+pub use options::{ClientCertificate, ConnectOptions, Limits, SslMode};
 pub use row::Row;
 pub use server::Server;
 pub use session::{BatchOutcome, Session};

@@ -15,6 +15,10 @@ pub struct Server {
     pub database: String,
     /// The process that serves us.
     pub backend_pid: i32,
+    /// Whether our own side of the connection speaks TLS.
+    pub encrypted: bool,
+    /// Whether a connection pooler is in between, which then is one that keeps the process for the whole session.
+    pub pooled: bool,
 }
 
 impl Server {
@@ -39,6 +43,8 @@ impl Server {
             session_user: user.clone()?,
             database: database.clone()?,
             backend_pid: pid.as_deref()?.parse().ok()?,
+            encrypted: false,
+            pooled: false,
         })
     }
 }

@@ -3,8 +3,11 @@
 use super::driver::{Shared, Warning, start};
 use super::error::of_call;
 use super::options::Limits;
-use super::{ConnectOptions, Ident, Literal, PgError, Place, Row, Server, connect};
+use super::{
+    ConnectOptions, Ident, Literal, PgError, Place, Row, Server, addresses, connect, pooler,
+};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -71,7 +74,12 @@ impl Session {
             user: options.user.clone(),
         });
         check_names(options, &place)?;
-        let opened = Box::pin(Self::open(options, limits, Arc::clone(&place)));
+        let opened = Box::pin(addresses::first_that_serves(
+            options,
+            limits,
+            &place,
+            CONNECT_LIMIT,
+        ));
         match tokio::time::timeout(CONNECT_LIMIT, opened).await {
             Ok(session) => session,
             Err(_) => Err(PgError::Timeout {
@@ -82,18 +90,45 @@ impl Session {
         }
     }
 
-    async fn open(
+    /// Opens a session at one address. The caller bounds the time and has checked the names.
+    pub(super) async fn open(
         options: &ConnectOptions,
         limits: Limits,
-        place: Arc<Place>,
+        place: &Arc<Place>,
+        address: SocketAddr,
     ) -> Result<Self, PgError> {
-        let (client, connection) = connect::open(options, &place).await?;
+        let (mut session, announced) = Self::bare(options, limits, place, address).await?;
+        let encrypted = session.server.encrypted;
+        session.server = session.set_up(announced).await?;
+        let pid = session.server.backend_pid;
+        if announced != Some(pid) {
+            let (other, _) = Self::bare(options, limits, place, address).await?;
+            if pooler::shares_processes(&session, &other).await? {
+                return Err(PgError::TransactionPooler {
+                    place: Arc::clone(place),
+                });
+            }
+            session.server = session.set_up(Some(pid)).await?;
+            session.server.pooled = true;
+        }
+        session.server.encrypted = encrypted;
+        Ok(session)
+    }
+
+    /// Logs in and no more. Also says which process the other side calls its own.
+    async fn bare(
+        options: &ConnectOptions,
+        limits: Limits,
+        place: &Arc<Place>,
+        address: SocketAddr,
+    ) -> Result<(Self, Option<i32>), PgError> {
+        let opened = connect::open(options, address, place).await?;
         let shared = Arc::new(Shared::default());
-        start(connection, Arc::clone(&shared));
-        let mut session = Self {
-            client,
+        start(opened.connection, Arc::clone(&shared));
+        let session = Self {
+            client: opened.client,
             shared,
-            place,
+            place: Arc::clone(place),
             limits,
             server: Server {
                 version_num: 0,
@@ -101,20 +136,27 @@ impl Session {
                 session_user: options.user.clone(),
                 database: options.database.clone(),
                 backend_pid: 0,
+                encrypted: opened.encrypted,
+                pooled: false,
             },
             turn: Mutex::new(()),
         };
-        let answer = session.batch("set up the session", &set_up(limits)).await?;
-        session.server = answer
+        Ok((session, opened.announced_pid))
+    }
+
+    /// Makes the session ours, if it is with this process.
+    async fn set_up(&self, with: Option<i32>) -> Result<Server, PgError> {
+        const DOING: &str = "set up the session";
+        let answer = self.batch(DOING, &set_up(self.limits, with)).await?;
+        answer
             .rows
             .last()
             .and_then(|row| Server::from_answer(row))
             .ok_or_else(|| PgError::Mismatch {
-                place: Arc::clone(&session.place),
-                note: "set up the session",
+                place: Arc::clone(&self.place),
+                note: DOING,
                 source: "the server did not describe itself".into(),
-            })?;
-        Ok(session)
+            })
     }
 
     /// Returns what was true of the server when the session began.
@@ -188,8 +230,21 @@ impl Session {
     /// # Errors
     /// See [`PgError`].
     pub async fn batch(&self, note: &'static str, sql: &str) -> Result<BatchOutcome, PgError> {
+        self.batch_within(self.limits.call, note, sql).await
+    }
+
+    /// Like [`Session::batch`], with a limit of its own for the call.
+    ///
+    /// # Errors
+    /// See [`PgError`].
+    pub async fn batch_within(
+        &self,
+        limit: Duration,
+        note: &'static str,
+        sql: &str,
+    ) -> Result<BatchOutcome, PgError> {
         let _turn = self.turn.lock().await;
-        match self.run(note, self.client.simple_query(sql)).await {
+        match self.run(limit, note, self.client.simple_query(sql)).await {
             Ok((messages, warnings)) => Ok(outcome(messages, warnings)),
             Err(error) => {
                 if matches!(error, PgError::Statement { .. }) {
@@ -200,6 +255,13 @@ impl Session {
         }
     }
 
+    /// Tells whether the other side answers in time; if not, the session is closed. Only without an open transaction.
+    pub async fn answers_within(&self, limit: Duration) -> bool {
+        self.batch_within(limit, "see whether the server answers", "SELECT 1")
+            .await
+            .is_ok()
+    }
+
     /// Leaves whatever transaction is open. The session is closed if that does not work.
     pub async fn roll_back(&self) {
         let _turn = self.turn.lock().await;
@@ -208,7 +270,11 @@ impl Session {
 
     async fn leave_transaction(&self) {
         let done = self
-            .run("roll back", self.client.simple_query("ROLLBACK"))
+            .run(
+                self.limits.call,
+                "roll back",
+                self.client.simple_query("ROLLBACK"),
+            )
             .await;
         if done.is_err() {
             self.shared.cut.cancel();
@@ -221,12 +287,13 @@ impl Session {
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, PgError> {
         let _turn = self.turn.lock().await;
-        Ok(self.run(note, work).await?.0)
+        Ok(self.run(self.limits.call, note, work).await?.0)
     }
 
     /// Runs one call with its limit and its warnings; the caller has the turn.
     async fn run<T>(
         &self,
+        limit: Duration,
         note: &'static str,
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<(T, Vec<Warning>), PgError> {
@@ -237,12 +304,12 @@ impl Session {
         drop(self.shared.take_warnings());
         let begun = Instant::now();
         let unfinished = CutOnDrop(Some(&self.shared));
-        let result = tokio::time::timeout(self.limits.call, work).await;
+        let result = tokio::time::timeout(limit, work).await;
         let Ok(result) = result else {
             return Err(PgError::Timeout {
                 place: Arc::clone(&self.place),
                 note,
-                limit: self.limits.call,
+                limit,
             });
         };
         unfinished.disarm();
@@ -326,19 +393,39 @@ fn check_names(options: &ConnectOptions, place: &Arc<Place>) -> Result<(), PgErr
 }
 
 /// Makes the session independent of what was set for the role, the database or the server.
-fn set_up(limits: Limits) -> String {
-    format!(
-        "SET search_path = pg_catalog, pg_temp; \
-         SET statement_timeout = {}; SET lock_timeout = {}; \
-         SET idle_in_transaction_session_timeout = {}; \
-         SET standard_conforming_strings = on; SET default_transaction_isolation = 'read committed'; \
-         SET DateStyle = 'ISO, YMD'; SET TimeZone = 'UTC'; SET bytea_output = 'hex'; \
-         SET client_min_messages = notice; SET extra_float_digits = 1; {}",
-        limits.statement.as_millis(),
-        limits.lock.as_millis(),
-        IDLE_IN_TRANSACTION.as_millis(),
-        Server::QUESTION
-    )
+///
+/// Behind a pooler, where another process answers than the one announced, the settings last for this message only: they must not
+/// stay with a process that serves others next.
+fn set_up(limits: Limits, with: Option<i32>) -> String {
+    let settings = [
+        ("search_path", "pg_catalog, pg_temp".to_owned()),
+        (
+            "statement_timeout",
+            limits.statement.as_millis().to_string(),
+        ),
+        ("lock_timeout", limits.lock.as_millis().to_string()),
+        (
+            "idle_in_transaction_session_timeout",
+            IDLE_IN_TRANSACTION.as_millis().to_string(),
+        ),
+        ("standard_conforming_strings", "on".to_owned()),
+        ("default_transaction_isolation", "read committed".to_owned()),
+        ("DateStyle", "ISO, YMD".to_owned()),
+        ("TimeZone", "UTC".to_owned()),
+        ("bytea_output", "hex".to_owned()),
+        ("client_min_messages", "notice".to_owned()),
+        ("extra_float_digits", "1".to_owned()),
+    ];
+    let set: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| {
+            format!(
+                "pg_catalog.set_config('{name}', '{value}', pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.<>) {})",
+                with.unwrap_or_default()
+            )
+        })
+        .collect();
+    format!("SELECT {}; {}", set.join(", "), Server::QUESTION)
 }
 
 /// Longest silence inside a transaction: a stuck instance must not hold locks others wait for.

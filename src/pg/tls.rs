@@ -1,94 +1,150 @@
-//! Owns how a server proves who it is. Never connects.
+//! Owns how the two sides of a protected connection prove who they are. Never connects.
 
-use super::options::SslMode;
-use super::{PgError, Place, TlsProblem};
+use super::options::{ClientCertificate, SslMode};
+use super::{ConnectOptions, PgError, Place, TlsProblem};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore,
+    SignatureScheme,
 };
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Most configurations kept ready: one per private CA in use, and a few more.
+/// Most sets of roots kept ready: the system's and one per private CA in use.
 const MAX_READY: usize = 64;
 
-type Key = (SslMode, Option<Arc<str>>);
+type Cause = Box<dyn Error + Send + Sync>;
 
-/// Returns the client side of TLS for a mode, built once per mode and CA.
+/// Returns our side of TLS.
 pub(super) fn connector(
-    mode: SslMode,
-    root_ca_pem: Option<&Arc<str>>,
+    options: &ConnectOptions,
     place: &Arc<Place>,
 ) -> Result<MakeRustlsConnect, PgError> {
-    // Building reads and parses every root certificate of the system; the result depends on nothing but the key.
-    static READY: OnceLock<Mutex<HashMap<Key, MakeRustlsConnect>>> = OnceLock::new();
-    let ready = READY.get_or_init(Mutex::default);
-    let key = (mode, root_ca_pem.cloned());
-    if let Some(known) = ready
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&key)
-    {
-        return Ok(known.clone());
-    }
-    let built = MakeRustlsConnect::new(client_config(mode, root_ca_pem, place)?);
-    let mut ready = ready.lock().unwrap_or_else(PoisonError::into_inner);
-    if ready.len() >= MAX_READY {
-        ready.clear();
-    }
-    ready.insert(key, built.clone());
-    Ok(built)
+    client_config(options)
+        .map(MakeRustlsConnect::new)
+        .map_err(|(problem, source)| PgError::Tls {
+            place: Arc::clone(place),
+            problem,
+            source,
+        })
 }
 
-fn client_config(
-    mode: SslMode,
-    root_ca_pem: Option<&Arc<str>>,
-    place: &Arc<Place>,
-) -> Result<ClientConfig, PgError> {
-    let problem = |problem, source: Option<Box<dyn Error + Send + Sync>>| PgError::Tls {
-        place: Arc::clone(place),
-        problem,
-        source,
-    };
+fn client_config(options: &ConnectOptions) -> Result<ClientConfig, (TlsProblem, Option<Cause>)> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let proof = Proof {
+        demand: demand(options)?,
+        provider: Arc::clone(&provider),
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|e| problem(TlsProblem::Handshake, Some(Box::new(e))))?;
-    match mode {
-        SslMode::Disable | SslMode::Require => Ok(builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyChain(provider)))
-            .with_no_client_auth()),
-        SslMode::VerifyFull => {
-            let roots = match root_ca_pem {
-                Some(pem) => private_roots(pem),
-                None => system_roots(),
-            };
-            if roots.is_empty() {
-                return Err(problem(TlsProblem::NoRoots, None));
-            }
-            Ok(builder.with_root_certificates(roots).with_no_client_auth())
+        .map_err(|e| (TlsProblem::Handshake, Some(e.into())))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(proof));
+    let Some(client) = &options.client else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let unusable = |cause: Cause| (TlsProblem::ClientCertificate, Some(cause));
+    let (chain, key) = parse(client).map_err(|e| unusable(e.into()))?;
+    builder
+        .with_client_auth_cert(chain, key)
+        .map_err(|e| unusable(e.into()))
+}
+
+fn parse(
+    client: &ClientCertificate,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), rustls::pki_types::pem::Error> {
+    let chain =
+        CertificateDer::pem_slice_iter(client.chain_pem.as_bytes()).collect::<Result<_, _>>()?;
+    let key = PrivateKeyDer::from_pem_slice(client.key_pem.expose().as_bytes())?;
+    Ok((chain, key))
+}
+
+/// What the server has to show.
+#[derive(Debug)]
+enum Demand {
+    /// That it holds the key of the certificate it shows, whichever that is.
+    Nothing,
+    /// A certificate one of these has signed.
+    Chain(Arc<Roots>),
+    /// A certificate one of these has signed, for the host asked for.
+    ChainAndName(Arc<Roots>),
+}
+
+fn demand(options: &ConnectOptions) -> Result<Demand, (TlsProblem, Option<Cause>)> {
+    let roots = match (options.ssl_mode, &options.root_ca_pem) {
+        (_, Some(pem)) => Roots::ready(Some(pem)),
+        (SslMode::VerifyFull, None) => Roots::ready(None),
+        // Whoever may get any certificate of a public CA could then be at the other end.
+        (SslMode::VerifyCa, None) => return Err((TlsProblem::NoRoots, None)),
+        (SslMode::Disable | SslMode::Allow | SslMode::Prefer | SslMode::Require, None) => {
+            return Ok(Demand::Nothing);
         }
+    };
+    if roots.store.is_empty() {
+        return Err((TlsProblem::NoRoots, None));
     }
+    Ok(if options.ssl_mode == SslMode::VerifyFull {
+        Demand::ChainAndName(roots)
+    } else {
+        Demand::Chain(roots)
+    })
 }
 
-fn private_roots(pem: &str) -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(
-        CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok),
-    );
-    roots
+/// Certificates that count as roots.
+#[derive(Debug)]
+struct Roots {
+    store: RootCertStore,
+    /// Those of a private CA file, as they are there.
+    given: Vec<CertificateDer<'static>>,
 }
 
-fn system_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
+impl Roots {
+    /// Returns the roots of a private CA file, or those of the system.
+    fn ready(pem: Option<&Arc<str>>) -> Arc<Self> {
+        // Reads and parses every root certificate of the system; the result depends on nothing but the key.
+        type Ready = HashMap<Option<Arc<str>>, Arc<Roots>>;
+        static READY: OnceLock<Mutex<Ready>> = OnceLock::new();
+        let ready = READY.get_or_init(Mutex::default);
+        let key = pem.cloned();
+        if let Some(known) = ready
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
+            return Arc::clone(known);
+        }
+        let roots = Arc::new(Self::read(pem.map(|pem| &**pem)));
+        let mut ready = ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if ready.len() >= MAX_READY {
+            ready.clear();
+        }
+        ready.insert(key, Arc::clone(&roots));
+        roots
+    }
+
+    fn read(pem: Option<&str>) -> Self {
+        let given: Vec<_> = pem
+            .map(|pem| {
+                CertificateDer::pem_slice_iter(pem.as_bytes())
+                    .filter_map(Result::ok)
+                    .collect()
+            })
+            .unwrap_or_default();
+        let mut store = RootCertStore::empty();
+        if pem.is_some() {
+            store.add_parsable_certificates(given.iter().cloned());
+        } else {
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        Self { store, given }
+    }
 }
 
 /// Names what is wrong with a failed handshake.
@@ -96,38 +152,96 @@ pub(super) fn problem_of(error: &std::io::Error) -> TlsProblem {
     let cause = error
         .get_ref()
         .and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    let Some(rustls::Error::InvalidCertificate(certificate)) = cause else {
-        return TlsProblem::Handshake;
-    };
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "the enum is open; every other flaw of a certificate means that it cannot be trusted"
+        reason = "the enums are open; every other flaw of a certificate means that it cannot be trusted"
     )]
-    match certificate {
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            TlsProblem::WrongHost
-        }
-        CertificateError::Expired
-        | CertificateError::ExpiredContext { .. }
-        | CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. } => TlsProblem::OutOfTime,
-        _ => TlsProblem::UnknownCa,
+    match cause {
+        Some(rustls::Error::InvalidCertificate(certificate)) => match certificate {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                TlsProblem::WrongHost
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => TlsProblem::OutOfTime,
+            _ => TlsProblem::UnknownCa,
+        },
+        Some(rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            // A CA that was made anew under its old name.
+            | AlertDescription::DecryptError,
+        )) => TlsProblem::ClientRefused,
+        _ => TlsProblem::Handshake,
     }
 }
 
-/// Takes any chain, as `require` means, but still checks that the other side holds the key of the certificate it shows.
+/// Checks what the server shows.
 #[derive(Debug)]
-struct AnyChain(Arc<CryptoProvider>);
+struct Proof {
+    demand: Demand,
+    provider: Arc<CryptoProvider>,
+}
 
-impl ServerCertVerifier for AnyChain {
+impl Proof {
+    fn chain(
+        &self,
+        roots: &Roots,
+        shown: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(shown)?,
+            &roots.store,
+            intermediates,
+            now,
+            algorithms,
+        )
+        .or_else(|error| {
+            // A server's self-made certificate is often a CA too. Where it is itself the root given to us, it is the one we
+            // are to trust; its dates were looked at before.
+            if is_ca_as_server(&error) && roots.given.contains(shown) {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        })
+    }
+}
+
+fn is_ca_as_server(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return false;
+    };
+    other.0.downcast_ref::<webpki::Error>() == Some(&webpki::Error::CaUsedAsEndEntity)
+}
+
+impl ServerCertVerifier for Proof {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        let (roots, name) = match &self.demand {
+            Demand::Nothing => return Ok(ServerCertVerified::assertion()),
+            Demand::Chain(roots) => (roots, None),
+            Demand::ChainAndName(roots) => (roots, Some(server_name)),
+        };
+        self.chain(roots, end_entity, intermediates, now)?;
+        if let Some(name) = name {
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -141,7 +255,7 @@ impl ServerCertVerifier for AnyChain {
             message,
             cert,
             dss,
-            &self.0.signature_verification_algorithms,
+            &self.provider.signature_verification_algorithms,
         )
     }
 
@@ -155,11 +269,13 @@ impl ServerCertVerifier for AnyChain {
             message,
             cert,
             dss,
-            &self.0.signature_verification_algorithms,
+            &self.provider.signature_verification_algorithms,
         )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -22,42 +22,74 @@ pub(super) enum Link {
     Protected(Box<Protected>),
 }
 
-/// What the watch saw, to be read after the client gave up.
-pub(super) type Sighting = Arc<OnceLock<&'static str>>;
+/// What the watch saw, to be read after the client came back.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    refused_method: OnceLock<&'static str>,
+    logged_in: OnceLock<()>,
+    announced_pid: OnceLock<i32>,
+}
 
-/// A stream that, while the watch is on, fails before a bare password can be sent and before a server can be believed that
-/// did not prove itself.
+pub(super) type Sighting = Arc<Seen>;
+
+impl Seen {
+    /// The method of authentication that was refused here.
+    pub(super) fn refused_method(&self) -> Option<&'static str> {
+        self.refused_method.get().copied()
+    }
+
+    pub(super) fn has_logged_in(&self) -> bool {
+        self.logged_in.get().is_some()
+    }
+
+    /// The process the other side says it is, which a cancel request would name.
+    pub(super) fn announced_pid(&self) -> Option<i32> {
+        self.announced_pid.get().copied()
+    }
+}
+
+/// A stream that fails before a bare password can be sent and before a server can be believed that did not prove itself.
 pub(super) struct Wire {
     link: Link,
-    watch: Option<(AuthWatch, Sighting)>,
+    watch: Option<(Watch, Sighting)>,
 }
 
 impl Wire {
-    pub(super) fn watched(link: Link, sighting: Sighting) -> Self {
+    /// Watches a stream until the session begins; `trusted` when its certificate has proved already who the other side is.
+    pub(super) fn watched(link: Link, sighting: Sighting, trusted: bool) -> Self {
+        let watch = Watch {
+            trusted,
+            ..Watch::default()
+        };
         Self {
             link,
-            watch: Some((AuthWatch::default(), sighting)),
+            watch: Some((watch, sighting)),
         }
-    }
-
-    pub(super) fn trusted(link: Link) -> Self {
-        Self { link, watch: None }
     }
 
     fn look_at(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some((watch, sighting)) = &mut self.watch else {
             return Ok(());
         };
-        match watch.feed(bytes) {
-            Seen::Nothing => {}
-            Seen::LoggedIn => self.watch = None,
-            Seen::Refuse(method) => {
-                sighting.get_or_init(|| method);
-                return Err(io::Error::other("refused authentication method"));
-            }
-            Seen::Garbage => return Err(io::Error::other("not the PostgreSQL protocol")),
+        let verdict = watch.feed(bytes);
+        if watch.logged_in {
+            sighting.logged_in.get_or_init(|| ());
         }
-        Ok(())
+        if let Some(pid) = watch.announced_pid {
+            sighting.announced_pid.get_or_init(|| pid);
+        }
+        match verdict {
+            Verdict::Wait => Ok(()),
+            Verdict::Begun => {
+                self.watch = None;
+                Ok(())
+            }
+            Verdict::Refuse(method) => {
+                sighting.refused_method.get_or_init(|| method);
+                Err(io::Error::other("refused authentication method"))
+            }
+            Verdict::Garbage => Err(io::Error::other("not the PostgreSQL protocol")),
+        }
     }
 }
 
@@ -133,27 +165,30 @@ impl TlsConnect<Wire> for AlreadyProtected {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Seen {
-    Nothing,
-    LoggedIn,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Wait,
+    Begun,
     Refuse(&'static str),
     Garbage,
 }
 
-/// Reads message heads until the server says that we are logged in.
+/// Reads message heads until the server is ready for the first statement.
 ///
-/// A message is one byte of tag, four bytes of length that count themselves, and the body; the body of an authentication
-/// message (`R`) begins with four bytes that name the method.
+/// A message is one byte of tag, four bytes of length that count themselves, and the body. The body of an authentication
+/// message (`R`) begins with four bytes that name the method, that of `K` with the number of the server's process.
 #[derive(Default)]
-struct AuthWatch {
+struct Watch {
+    trusted: bool,
     head: Vec<u8>,
     skip: usize,
     proved: bool,
+    logged_in: bool,
+    announced_pid: Option<i32>,
 }
 
-impl AuthWatch {
-    fn feed(&mut self, bytes: &[u8]) -> Seen {
+impl Watch {
+    fn feed(&mut self, bytes: &[u8]) -> Verdict {
         let mut rest = bytes;
         while !rest.is_empty() {
             if self.skip > 0 {
@@ -165,42 +200,56 @@ impl AuthWatch {
             let (next, after) = rest.split_at(1);
             self.head.extend_from_slice(next);
             rest = after;
-            let seen = self.judge();
-            if seen != Seen::Nothing {
-                return seen;
+            let verdict = self.judge();
+            if verdict != Verdict::Wait {
+                return verdict;
             }
         }
-        Seen::Nothing
+        Verdict::Wait
     }
 
-    fn judge(&mut self) -> Seen {
-        let &[tag, a, b, c, d, ref method @ ..] = self.head.as_slice() else {
-            return Seen::Nothing;
+    fn judge(&mut self) -> Verdict {
+        let &[tag, a, b, c, d, ref body @ ..] = self.head.as_slice() else {
+            return Verdict::Wait;
         };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        let needed = if tag == b'R' { 8 } else { 4 };
+        let has_number = matches!(tag, b'R' | b'K');
+        let needed = if has_number { 8 } else { 4 };
         if length < needed {
-            return Seen::Garbage;
+            return Verdict::Garbage;
         }
-        if tag == b'R' {
-            let &[a, b, c, d] = method else {
-                return Seen::Nothing;
+        let mut verdict = Verdict::Wait;
+        if has_number {
+            let &[a, b, c, d] = body else {
+                return Verdict::Wait;
             };
-            match u32::from_be_bytes([a, b, c, d]) {
-                // A server that asks for nothing has shown nothing either: it could tell us that ends were done.
-                0 if !self.proved => return Seen::Refuse("trust"),
-                0 => return Seen::LoggedIn,
-                3 => return Seen::Refuse("password"),
-                5 => return Seen::Refuse("md5"),
-                // The server's proof that it knows the password; the client checks it, and fails if it comes out of turn.
-                12 => self.proved = true,
-                // The other messages of SCRAM; methods the client does not know fail there.
-                _ => {}
+            let number = [a, b, c, d];
+            if tag == b'R' {
+                verdict = self.authentication(u32::from_be_bytes(number));
+            } else if self.logged_in {
+                self.announced_pid = Some(i32::from_be_bytes(number));
             }
+        } else if tag == b'Z' && self.logged_in {
+            verdict = Verdict::Begun;
         }
         self.skip = length - needed;
         self.head.clear();
-        Seen::Nothing
+        verdict
+    }
+
+    fn authentication(&mut self, method: u32) -> Verdict {
+        match method {
+            // A server that asks for nothing has shown nothing either: it could tell us that ends were done.
+            0 if !self.proved && !self.trusted => return Verdict::Refuse("trust"),
+            0 => self.logged_in = true,
+            3 if !self.trusted => return Verdict::Refuse("password"),
+            5 if !self.trusted => return Verdict::Refuse("md5"),
+            // The server's proof that it knows the password; the client checks it, and fails if it comes out of turn.
+            12 => self.proved = true,
+            // The other messages of SCRAM; methods the client does not know fail there.
+            _ => {}
+        }
+        Verdict::Wait
     }
 }
 
@@ -223,56 +272,85 @@ mod tests {
 
     /// Feeds the bytes in pieces of every size: how they were cut on the way must not matter.
     #[track_caller]
-    fn check(bytes: &[u8], wanted: &Seen) {
+    fn check(bytes: &[u8], trusted: bool, wanted: Verdict, logged_in: bool, pid: Option<i32>) {
         for size in 1..=bytes.len() {
-            let mut watch = AuthWatch::default();
-            let seen = bytes
+            let mut watch = Watch {
+                trusted,
+                ..Watch::default()
+            };
+            let verdict = bytes
                 .chunks(size)
                 .map(|piece| watch.feed(piece))
-                .find(|seen| *seen != Seen::Nothing)
-                .unwrap_or(Seen::Nothing);
-            assert_eq!(seen, *wanted, "in pieces of {size}");
+                .find(|verdict| *verdict != Verdict::Wait)
+                .unwrap_or(Verdict::Wait);
+            assert_eq!(verdict, wanted, "in pieces of {size}");
+            assert_eq!((watch.logged_in, watch.announced_pid), (logged_in, pid));
         }
     }
 
-    #[test]
-    fn bare_passwords_are_seen_wherever_they_are_asked_for() {
-        check(&auth(3, b""), &Seen::Refuse("password"));
-        check(&auth(5, b"salt"), &Seen::Refuse("md5"));
-        let notice = message(b'N', b"SWARNING\0R\0\0\0\x08\0\0\0\0\0");
-        check(&[notice, auth(3, b"")].concat(), &Seen::Refuse("password"));
-        check(
-            &[auth(10, b"SCRAM-SHA-256\0\0"), auth(3, b"")].concat(),
-            &Seen::Refuse("password"),
-        );
+    #[track_caller]
+    fn refuses(bytes: &[u8], method: &'static str) {
+        check(bytes, false, Verdict::Refuse(method), false, None);
     }
 
-    #[test]
-    fn scram_passes_and_the_watch_ends_at_log_in() {
-        let scram = [
+    fn scram() -> Vec<u8> {
+        [
             auth(10, b"SCRAM-SHA-256\0\0"),
             auth(11, b"r="),
             auth(12, b"v="),
         ]
+        .concat()
+    }
+
+    #[test]
+    fn bare_passwords_are_seen_wherever_they_are_asked_for() {
+        refuses(&auth(3, b""), "password");
+        refuses(&auth(5, b"salt"), "md5");
+        let notice = message(b'N', b"SWARNING\0R\0\0\0\x08\0\0\0\0\0");
+        refuses(&[notice, auth(3, b"")].concat(), "password");
+        refuses(
+            &[auth(10, b"SCRAM-SHA-256\0\0"), auth(3, b"")].concat(),
+            "password",
+        );
+    }
+
+    #[test]
+    fn a_server_with_a_proven_certificate_may_ask_in_any_way() {
+        for method in [3, 5] {
+            let asked = [auth(method, b""), auth(0, b"")].concat();
+            check(&asked, true, Verdict::Wait, true, None);
+        }
+    }
+
+    #[test]
+    fn scram_passes_and_the_watch_ends_when_the_session_begins() {
+        check(&scram(), false, Verdict::Wait, false, None);
+        let logged_in = [scram(), auth(0, b"")].concat();
+        check(&logged_in, false, Verdict::Wait, true, None);
+        let begun = [
+            logged_in,
+            message(b'S', b"a\0b\0"),
+            message(b'K', &[0, 0, 1, 2, 9, 9, 9, 9]),
+            message(b'Z', b"I"),
+        ]
         .concat();
-        check(&scram, &Seen::Nothing);
-        check(&[scram, auth(0, b"")].concat(), &Seen::LoggedIn);
+        check(&begun, false, Verdict::Begun, true, Some(258));
     }
 
     #[test]
     fn a_server_that_asks_for_nothing_is_seen() {
-        check(&auth(0, b""), &Seen::Refuse("trust"));
+        refuses(&auth(0, b""), "trust");
         let unfinished = [
             auth(10, b"SCRAM-SHA-256\0\0"),
             auth(11, b"r="),
             auth(0, b""),
         ];
-        check(&unfinished.concat(), &Seen::Refuse("trust"));
+        refuses(&unfinished.concat(), "trust");
     }
 
     #[test]
     fn impossible_lengths_are_refused() {
-        check(b"R\0\0\0\x04", &Seen::Garbage);
-        check(b"N\0\0\0\0", &Seen::Garbage);
+        check(b"R\0\0\0\x04", false, Verdict::Garbage, false, None);
+        check(b"N\0\0\0\0", false, Verdict::Garbage, false, None);
     }
 }

@@ -31,11 +31,17 @@ mod misbehaving_plane;
 #[cfg(test)]
 mod offline_ends;
 #[cfg(test)]
+mod pg_addresses;
+#[cfg(test)]
 mod pg_connect;
+#[cfg(test)]
+mod pg_pooler;
 #[cfg(test)]
 mod pg_session;
 #[cfg(test)]
 mod postgres_inventory;
+#[cfg(test)]
+mod postgres_ssl;
 #[cfg(test)]
 mod postgres_target;
 #[cfg(test)]

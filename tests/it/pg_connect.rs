@@ -188,7 +188,7 @@ on_every_server! {
                 .unwrap();
             let mut options = cluster.options(&user, "good", "postgres");
             Session::connect(&options).await.unwrap();
-            for mode in [SslMode::Require, SslMode::Disable] {
+            for mode in SslMode::ALL.into_iter().filter(|mode| *mode != SslMode::VerifyFull) {
                 options.ssl_mode = mode;
                 check(
                     &refused(&options).await,
@@ -207,6 +207,7 @@ on_every_server! {
     async fn a_man_in_the_middle_is_found_out_under_require(cluster: &Cluster) {
         let mut options = fresh_login(cluster, "LOGIN").await;
         options.ssl_mode = SslMode::Require;
+        options.root_ca_pem = None;
         Session::connect(&options).await.unwrap();
         // The relay shows a certificate of its own, so the proof of the password is bound to the wrong one.
         options.port = relay::start(cluster.port, &cluster.certificates.ca).await;
@@ -333,6 +334,9 @@ fn plain(port: u16) -> ConnectOptions {
         password: Secret::new("a password that must not leave".to_owned()),
         ssl_mode: SslMode::Disable,
         root_ca_pem: None,
+        client: None,
         application_name: "apono-connector test".to_owned(),
+        pass_over_replicas: false,
+        names: ConnectOptions::system_names(),
     }
 }

@@ -1,5 +1,6 @@
 //! Owns what can go wrong at this target, one variant per failed intention. Never reads a message text: the SQLSTATE decides.
 
+use super::tls_files::SSL_ROOT_CA;
 use crate::domain::ErrorClass;
 use crate::pg::PgError;
 use crate::targets::TargetError;
@@ -16,12 +17,15 @@ pub(super) enum Trouble {
     Answer { doing: &'static str },
     #[error("the database credential could not be read: {0}")]
     Credential(#[source] Box<dyn Error + Send + Sync>),
-    #[error("`ssl_root_ca` `{path}` cannot be read")]
-    RootCa {
+    #[error("`{setting}` `{path}` cannot be read")]
+    TlsFile {
+        setting: &'static str,
         path: String,
         #[source]
         source: std::io::Error,
     },
+    #[error("`ssl_key` `{path}` may be read or changed by others (mode {mode:04o})")]
+    OpenKey { path: String, mode: u32 },
     #[error("the system's random source failed")]
     Random(#[source] getrandom::Error),
     #[error("the password verifier made here is malformed, nothing was sent")]
@@ -82,7 +86,8 @@ impl Trouble {
     pub(super) fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Pg(source) => source.sqlstate(),
-            Self::RootCa { .. }
+            Self::TlsFile { .. }
+            | Self::OpenKey { .. }
             | Self::Replica { .. }
             | Self::Answer { .. }
             | Self::Credential(_)
@@ -98,15 +103,24 @@ impl Trouble {
     pub(super) fn class(&self) -> ErrorClass {
         match self {
             Self::Pg(source) => source.class(),
-            Self::Replica { .. } | Self::Credential(_) | Self::RootCa { .. } => {
-                ErrorClass::NeedsOperator
-            }
+            Self::Replica { .. }
+            | Self::Credential(_)
+            | Self::TlsFile { .. }
+            | Self::OpenKey { .. } => ErrorClass::NeedsOperator,
             Self::Random(_) | Self::Busy => ErrorClass::Transient,
             Self::Answer { .. } | Self::Verifier | Self::Recipient { .. } | Self::Seal(_) => {
                 ErrorClass::Bug
             }
             Self::Refused { class, .. } => *class,
         }
+    }
+
+    /// The connection went, or no longer answers; whether the last statement had an effect is unknown.
+    pub(super) fn is_lost_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Pg(PgError::Timeout { .. } | PgError::Closed { .. })
+        )
     }
 
     /// Someone else's change got in the way: trying the same again soon can help.
@@ -130,6 +144,7 @@ impl Trouble {
                     PgError::Unreachable { .. } => "unreachable",
                     PgError::Tls { .. } => "tls_failed",
                     PgError::RefusedMethod { .. } => "password_method_refused",
+                    PgError::TransactionPooler { .. } => "transaction_pooler",
                     PgError::Timeout { .. } => "timeout",
                     PgError::Closed { .. } => "connection_lost",
                     PgError::Login { .. }
@@ -138,7 +153,9 @@ impl Trouble {
                     | PgError::Mismatch { .. } => "database_error",
                 },
             },
-            Self::RootCa { .. } => "root_ca_unreadable",
+            Self::TlsFile { setting, .. } if *setting == SSL_ROOT_CA => "root_ca_unreadable",
+            Self::TlsFile { .. } => "client_certificate_unreadable",
+            Self::OpenKey { .. } => "client_key_open",
             Self::Replica { .. } => "read_only_server",
             Self::Answer { .. } => "unexpected_answer",
             Self::Credential(_) => "credential_unreadable",
@@ -165,7 +182,10 @@ impl Trouble {
                 Some("give an age public key (`age1…`) or an `ssh-ed25519` public key".to_owned())
             }
             Self::Pg(source) => source.hint(),
-            Self::RootCa { .. } => Some("give the path of a readable PEM file".to_owned()),
+            Self::TlsFile { .. } => Some("give the path of a readable PEM file".to_owned()),
+            Self::OpenKey { path, .. } => Some(format!(
+                "chmod 600 {path} (640 is enough where root owns it)"
+            )),
             Self::Answer { .. } | Self::Random(_) | Self::Verifier | Self::Seal(_) | Self::Busy => {
                 None
             }

@@ -22,6 +22,7 @@ mod scope;
 mod sessions;
 mod settings;
 mod start;
+mod tls_files;
 
 pub use levels::published_table;
 pub use settings::SETTINGS;
@@ -195,8 +196,11 @@ impl PostgresTarget {
                 self.pool.put(conn);
                 Ok(ended)
             }
-            // An idle connection may have died unseen; every step of an end may be repeated.
-            Err(error) if reused && error.class() == ErrorClass::Transient => {
+            // An idle connection may have died unseen, and any may die on the way; every step of an end may be repeated.
+            Err(error)
+                if error.is_lost_connection()
+                    || (reused && error.class() == ErrorClass::Transient) =>
+            {
                 drop(conn);
                 self.pool.forget_idle();
                 let conn = self.home(For::End).await?;

@@ -23,6 +23,15 @@ const SLOT_WAIT: Duration = Duration::from_secs(30);
 const IDLE_PER_DATABASE: usize = 8;
 /// An idle connection is closed after this time.
 const IDLE_TIME: Duration = Duration::from_secs(60);
+/// Idle time after which a connection is asked whether it still answers before it is lent: one that a firewall or a fail-over
+/// cut takes every question without a word.
+const ASK_AFTER: Duration = Duration::from_secs(1);
+/// Longest wait for that answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// Longest call of an end. Its calls are short; a longer one means that the connection is dead, or that a lock will not come.
+const END_CALL: Duration = Duration::from_secs(8);
+/// Longest call of a start's own transaction, which can wait for two locks of 5 s each; filling an access role has more.
+const START_CALL: Duration = Duration::from_secs(12);
 /// Shown in `pg_stat_activity`.
 const APPLICATION_NAME: &str = "apono-connector";
 
@@ -50,6 +59,7 @@ pub(super) struct Pool {
 pub(super) struct Conn<'a> {
     held: Held,
     slot: Option<SemaphorePermit<'a>>,
+    purpose: For,
     /// Whether it had been idle before, so that it may turn out to be dead.
     pub(super) reused: bool,
 }
@@ -73,16 +83,50 @@ impl Conn<'_> {
         self.session().map_or(0, |s| s.server().version_num)
     }
 
+    /// Whether it speaks TLS.
+    pub(super) fn encrypted(&self) -> bool {
+        self.session().is_ok_and(|s| s.server().encrypted)
+    }
+
     pub(super) async fn batch(
         &self,
         note: &'static str,
         sql: &str,
     ) -> Result<BatchOutcome, Trouble> {
+        match self.purpose {
+            For::Work => self.run(note, sql, None).await,
+            For::End => self.run(note, sql, Some(END_CALL)).await,
+        }
+    }
+
+    /// Like `batch`, for a start's own transaction.
+    pub(super) async fn batch_of_start(
+        &self,
+        note: &'static str,
+        sql: &str,
+    ) -> Result<BatchOutcome, Trouble> {
+        self.run(note, sql, Some(START_CALL)).await
+    }
+
+    async fn run(
+        &self,
+        note: &'static str,
+        sql: &str,
+        limit: Option<Duration>,
+    ) -> Result<BatchOutcome, Trouble> {
         let session = self.session()?;
         cut::point(format_args!("postgres.{note}.before"));
-        let outcome = session.batch(note, sql).await;
+        let outcome = match limit {
+            Some(limit) => session.batch_within(limit, note, sql).await,
+            None => session.batch(note, sql).await,
+        };
         cut::point(format_args!("postgres.{note}.after"));
         Ok(outcome?)
+    }
+
+    /// Whether a connection pooler is in between.
+    pub(super) fn pooled(&self) -> bool {
+        self.session().is_ok_and(|s| s.server().pooled)
     }
 
     /// Leaves a transaction that was opened by an earlier message.
@@ -122,24 +166,22 @@ impl Pool {
             .await
             .map_err(|_| Trouble::Busy)?
             .map_err(|_| Trouble::Busy)?;
-        if let Some(session) = self.take_idle(database) {
-            return Ok(Conn {
-                held: Held::Own(Box::new(session)),
-                slot: Some(slot),
-                reused: true,
-            });
-        }
-        match self.connect(database).await {
-            Ok(session) => Ok(Conn {
-                held: Held::Own(Box::new(session)),
-                slot: Some(slot),
-                reused: false,
-            }),
-            Err(error) if purpose == For::End && database == self.settings.home.database => {
-                self.borrow_reserve(slot).await.ok_or(error)
-            }
-            Err(error) => Err(error),
-        }
+        let (held, reused) = match self.take_idle(database).await {
+            Some(session) => (Held::Own(Box::new(session)), true),
+            None => match self.connect(database).await {
+                Ok(session) => (Held::Own(Box::new(session)), false),
+                Err(error) if purpose == For::End && database == self.settings.home.database => {
+                    (self.borrow_reserve().await.ok_or(error)?, true)
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(Conn {
+            held,
+            slot: Some(slot),
+            purpose,
+            reused,
+        })
     }
 
     /// Takes a connection back. Only for one without an open transaction.
@@ -166,29 +208,35 @@ impl Pool {
             .clear();
     }
 
-    fn take_idle(&self, database: &str) -> Option<Session> {
+    async fn take_idle(&self, database: &str) -> Option<Session> {
+        let (session, since) = self.pop_idle(database)?;
+        if since.elapsed() < ASK_AFTER || session.answers_within(ANSWER_LIMIT).await {
+            return Some(session);
+        }
+        // What cut this one has cut the others too.
+        self.forget_idle();
+        None
+    }
+
+    fn pop_idle(&self, database: &str) -> Option<(Session, Instant)> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|_, list| {
             list.retain(|(session, since)| !session.is_closed() && since.elapsed() < IDLE_TIME);
             !list.is_empty()
         });
-        idle.get_mut(database)?.pop().map(|(session, _)| session)
+        idle.get_mut(database)?.pop()
     }
 
-    async fn borrow_reserve<'a>(&'a self, slot: SemaphorePermit<'a>) -> Option<Conn<'a>> {
+    async fn borrow_reserve(&self) -> Option<Held> {
         let guard = tokio::time::timeout(SLOT_WAIT, Arc::clone(&self.reserve).lock_owned())
             .await
             .ok()?;
-        guard.as_ref().filter(|session| !session.is_closed())?;
+        let session = guard.as_ref().filter(|session| !session.is_closed())?;
         // Whoever had it before may have left in the middle of a transaction.
-        if let Some(session) = guard.as_ref() {
-            session.roll_back().await;
-        }
-        Some(Conn {
-            held: Held::Reserve(guard),
-            slot: Some(slot),
-            reused: true,
-        })
+        tokio::time::timeout(ANSWER_LIMIT, session.roll_back())
+            .await
+            .ok()?;
+        (!session.is_closed()).then_some(Held::Reserve(guard))
     }
 
     /// Opens or closes the held connection; called again, it replaces one that died.
@@ -205,10 +253,7 @@ impl Pool {
             return;
         }
         let alive = match reserve.as_ref() {
-            Some(session) => session
-                .batch("keep the held session", "SELECT 1")
-                .await
-                .is_ok(),
+            Some(session) => session.answers_within(ANSWER_LIMIT).await,
             None => false,
         };
         if !alive {
@@ -232,8 +277,11 @@ impl Pool {
             user: credential.username,
             password: credential.password,
             ssl_mode: self.settings.tls,
-            root_ca_pem: self.root_ca().await?,
+            root_ca_pem: self.settings.tls_files.root_ca().await?,
+            client: self.settings.tls_files.client().await?,
             application_name: APPLICATION_NAME.to_owned(),
+            pass_over_replicas: true,
+            names: ConnectOptions::system_names(),
         })
     }
 
@@ -257,19 +305,6 @@ impl Pool {
         self.become_admin(&session).await?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(credential);
         Ok(session)
-    }
-
-    async fn root_ca(&self) -> Result<Option<Arc<str>>, Trouble> {
-        let Some(path) = &self.settings.root_ca else {
-            return Ok(None);
-        };
-        tokio::fs::read_to_string(path)
-            .await
-            .map(|pem| Some(Arc::from(pem)))
-            .map_err(|source| Trouble::RootCa {
-                path: path.display().to_string(),
-                source,
-            })
     }
 
     async fn credential(&self) -> Result<DatabaseCredential, Trouble> {

@@ -2,13 +2,14 @@
 
 use super::PostgresTarget;
 use super::error::Trouble;
-use super::pool::For;
+use super::pool::{Conn, For};
 use super::render::{id, lit, utc};
 use super::rows::{Line, Rows};
 use crate::domain::{
     EndReason, Evidence, Grant, GrantId, IntegrationId, Permission, Principal, ResourceKind,
     ResourceRef,
 };
+use crate::pg::SslMode;
 use crate::targets::{CheckReport, RecordedGrant};
 
 /// Most grants read at once; more than one connector can have.
@@ -94,9 +95,16 @@ pub(super) async fn check(target: &PostgresTarget) -> Result<CheckReport, Troubl
             .with("database_user", session)
             .with("acting_as", user)
             .with("sslmode", target.settings.tls)
+            .with("encrypted", conn.encrypted())
             .with("home_database", &target.settings.home.database),
-        warnings: Vec::new(),
+        warnings: protection_warning(target, &conn).into_iter().collect(),
     };
+    if conn.pooled() {
+        report.warnings.push(
+            "a connection pooler in session mode is in between, an end would wait with it: give host and port of the server itself"
+                .to_owned(),
+        );
+    }
     let superuser = me.yes(4)?;
     if superuser {
         report.warnings.push(format!(
@@ -110,4 +118,26 @@ pub(super) async fn check(target: &PostgresTarget) -> Result<CheckReport, Troubl
     }
     target.pool.put(conn);
     Ok(report)
+}
+
+/// Says what a weak mode leaves open.
+fn protection_warning(target: &PostgresTarget, conn: &Conn<'_>) -> Option<String> {
+    let has_root_ca = target.settings.tls_files.root_ca.is_some();
+    let now = if conn.encrypted() {
+        "the connection is encrypted now"
+    } else {
+        "the connection is not encrypted"
+    };
+    let open = match target.settings.tls {
+        SslMode::Disable => "whoever is on the way can read and change everything",
+        SslMode::Allow | SslMode::Prefer => {
+            "whoever is on the way can have it spoken in clear, and read and change everything"
+        }
+        SslMode::Require if !has_root_ca => "the server does not prove who it is",
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => return None,
+    };
+    Some(format!(
+        "`sslmode` is `{}`, {open} ({now}): set `verify-full`",
+        target.settings.tls
+    ))
 }

@@ -335,7 +335,7 @@ pub(super) struct DoorFacts<'a> {
 
 /// The first half of the door: take the lock, leave a tombstone for a grant that was never started, and read what is so now.
 ///
-/// Result sets: locked logins, then one row of [`super::door::State`].
+/// Result sets: locked logins, then one row of `door::State`.
 pub(super) fn door_read(facts: &DoorFacts<'_>) -> String {
     let grant = uuid(facts.grant.id);
     let mut sql = begin(OWN_LOCK_TIMEOUT);

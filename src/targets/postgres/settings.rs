@@ -1,5 +1,6 @@
 //! Owns the settings of a `postgresql` integration. Never connects.
 
+use super::tls_files::{SSL_CERT, SSL_KEY, SSL_ROOT_CA, TlsFiles};
 use crate::domain::{ConnectorId, Integration, IntegrationId, InvalidValue, SettingsDigest, shown};
 use crate::pg::SslMode;
 use std::path::PathBuf;
@@ -15,12 +16,14 @@ const MAX_CLEAN_UP_DELAY_S: u64 = 86_400;
 pub(super) const DEFAULT_ADMIN_ROLE: &str = "apono_admin";
 
 /// Every setting a `postgresql` integration knows.
-pub const SETTINGS: [&str; 7] = [
+pub const SETTINGS: [&str; 9] = [
     "hostname",
     "port",
     "dbname",
     "sslmode",
-    "ssl_root_ca",
+    SSL_ROOT_CA,
+    SSL_CERT,
+    SSL_KEY,
     "admin_role",
     "clean_up_delay_s",
 ];
@@ -57,7 +60,7 @@ pub(super) struct Settings {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) tls: SslMode,
-    pub(super) root_ca: Option<PathBuf>,
+    pub(super) tls_files: TlsFiles,
     pub(super) admin_role: Option<String>,
     pub(super) clean_up_delay: Duration,
 }
@@ -80,7 +83,7 @@ impl Settings {
             reader.missing("dbname", "the home database, which holds our record");
         }
         let tls = reader.tls();
-        let root_ca = reader.root_ca();
+        let tls_files = reader.tls_files(tls);
         let admin_role = reader.name("admin_role");
         let delay = reader.number(
             "clean_up_delay_s",
@@ -106,7 +109,7 @@ impl Settings {
                     host,
                     port: u16::try_from(port).unwrap_or(DEFAULT_PORT),
                     tls,
-                    root_ca,
+                    tls_files,
                     admin_role,
                     clean_up_delay: Duration::from_secs(delay),
                 })
@@ -202,11 +205,34 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn root_ca(&mut self) -> Option<PathBuf> {
-        let text = self.value("ssl_root_ca")?;
+    fn tls_files(&mut self, mode: Option<SslMode>) -> TlsFiles {
+        let files = TlsFiles {
+            root_ca: self.file(SSL_ROOT_CA),
+            cert: self.file(SSL_CERT),
+            key: self.file(SSL_KEY),
+        };
+        if mode == Some(SslMode::VerifyCa) && self.value(SSL_ROOT_CA).is_none() {
+            self.missing(
+                SSL_ROOT_CA,
+                "the absolute path of a PEM file under `verify-ca`, since anyone may get a certificate of a public CA",
+            );
+        }
+        for (one, other) in [(SSL_CERT, SSL_KEY), (SSL_KEY, SSL_CERT)] {
+            if self.value(one).is_none() && self.value(other).is_some() {
+                self.missing(
+                    one,
+                    &format!("the absolute path of a PEM file, as for `{other}`"),
+                );
+            }
+        }
+        files
+    }
+
+    fn file(&mut self, key: &str) -> Option<PathBuf> {
+        let text = self.value(key)?;
         let path = PathBuf::from(text);
         if !path.is_absolute() || text.contains('\0') {
-            self.wrong("ssl_root_ca", text, "the absolute path of a PEM file");
+            self.wrong(key, text, "the absolute path of a PEM file");
             return None;
         }
         Some(path)
@@ -250,8 +276,9 @@ mod tests {
         let problems = parse(&[
             ("hostname", "db.example/path"),
             ("port", "70000"),
-            ("sslmode", "prefer"),
+            ("sslmode", "on"),
             ("ssl_root_ca", "ca.pem"),
+            ("ssl_key", "/run/secrets/key.pem"),
             ("clean_up_delay_s", "0"),
             ("admin_role", ""),
             ("colour", "red"),
@@ -259,14 +286,35 @@ mod tests {
         .unwrap_err();
         let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(text.join("\n"), @r"
-        `settings.colour` is not known, `postgresql` knows `hostname`, `port`, `dbname`, `sslmode`, `ssl_root_ca`, `admin_role`, `clean_up_delay_s`
+        `settings.colour` is not known, `postgresql` knows `hostname`, `port`, `dbname`, `sslmode`, `ssl_root_ca`, `ssl_cert`, `ssl_key`, `admin_role`, `clean_up_delay_s`
         `settings.hostname` is `db.example/path`, must be one host name or IP address
         `settings.port` is `70000`, must be a whole number, 1..=65535
         `settings.dbname` is absent, must be the home database, which holds our record
-        `settings.sslmode` is `prefer`, must be one of `disable`, `require`, `verify-full`
+        `settings.sslmode` is `on`, must be one of `disable`, `allow`, `prefer`, `require`, `verify-ca`, `verify-full`
         `settings.ssl_root_ca` is `ca.pem`, must be the absolute path of a PEM file
+        `settings.ssl_cert` is absent, must be the absolute path of a PEM file, as for `ssl_key`
         `settings.admin_role` is ``, must be 1 to 63 bytes without NUL
         `settings.clean_up_delay_s` is `0`, must be a whole number, 1..=86400
         ");
+    }
+
+    #[test]
+    fn every_mode_of_libpq_is_taken_and_verify_ca_asks_for_its_ca() {
+        let base = [("hostname", "db.example"), ("dbname", "app")];
+        for mode in SslMode::ALL {
+            let parsed = parse(&[base[0], base[1], ("sslmode", mode.as_str())]);
+            match mode {
+                SslMode::VerifyCa => assert_eq!(
+                    parsed.unwrap_err()[0].to_string(),
+                    "`settings.ssl_root_ca` is absent, must be the absolute path of a PEM file under `verify-ca`, \
+                     since anyone may get a certificate of a public CA"
+                ),
+                SslMode::Disable
+                | SslMode::Allow
+                | SslMode::Prefer
+                | SslMode::Require
+                | SslMode::VerifyFull => assert_eq!(parsed.unwrap().tls, mode),
+            }
+        }
     }
 }

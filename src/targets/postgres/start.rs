@@ -65,7 +65,7 @@ impl PostgresTarget {
             server_version: conn.version(),
         });
         const DOING: &str = "start the grant";
-        let outcome = match conn.batch(DOING, sql.expose()).await {
+        let outcome = match conn.batch_of_start(DOING, sql.expose()).await {
             Ok(outcome) => outcome,
             Err(error) if is_unplanned(&error) => {
                 // Perhaps it was this very grant that changed things: an earlier delivery whose answer was lost.

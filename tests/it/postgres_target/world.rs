@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-const CONNECTOR_PASSWORD: &str = "password-of-a-test-connector";
+pub(super) const CONNECTOR_PASSWORD: &str = "password-of-a-test-connector";
 
 pub(super) struct World {
     pub(super) cluster: &'static Cluster,

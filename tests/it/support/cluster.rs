@@ -1,6 +1,6 @@
 //! Owns PostgreSQL servers for tests: started in a temporary folder, and surely gone when the test process is, however it ends.
 
-use super::certificate::Certificates;
+use super::certificate::{Certificate, Certificates};
 use apono_connector::pg::{ConnectOptions, Session, SslMode};
 use apono_connector::secret::Secret;
 use std::collections::HashMap;
@@ -20,8 +20,13 @@ pub(crate) const SUPERUSER_PASSWORD: &str = "superuser-of-a-test-cluster";
 /// A loopback address the server listens on and its certificate does not carry.
 pub(crate) const UNNAMED_ADDRESS: &str = "127.0.0.2";
 
-/// Members of the two groups are asked for their password in the old ways; the groups exist only if a test makes them.
+/// Members of the first groups are taken in one way only, those of the last two are asked for their password in the old ways;
+/// a group exists only if a test makes it.
 const ACCESS: &str = "local all all scram-sha-256\n\
+     hostnossl all +only_over_tls 127.0.0.0/8 reject\n\
+     hostssl all +only_in_clear 127.0.0.0/8 reject\n\
+     hostssl all +shows_a_certificate 127.0.0.0/8 scram-sha-256 clientcert=verify-ca\n\
+     hostssl all +is_its_certificate 127.0.0.0/8 cert\n\
      host all +asked_in_clear 127.0.0.0/8 password\n\
      host all +asked_by_md5 127.0.0.0/8 md5\n\
      host all all 127.0.0.0/8 scram-sha-256\n";
@@ -76,7 +81,7 @@ pub(crate) struct Cluster {
     pub(crate) port: u16,
     pub(crate) certificates: Certificates,
     folder: PathBuf,
-    _keeper: Keeper,
+    keeper: Keeper,
 }
 
 /// What `psql` answered.
@@ -124,7 +129,7 @@ impl Cluster {
                     port,
                     certificates,
                     folder,
-                    _keeper: keeper,
+                    keeper,
                 };
             }
         }
@@ -141,7 +146,10 @@ impl Cluster {
             password: Secret::new(password.to_owned()),
             ssl_mode: SslMode::VerifyFull,
             root_ca_pem: Some(Arc::clone(&self.certificates.ca)),
+            client: None,
             application_name: "apono-connector test".to_owned(),
+            pass_over_replicas: false,
+            names: ConnectOptions::system_names(),
         }
     }
 
@@ -204,6 +212,22 @@ impl Cluster {
         self.folder.join("ca.crt")
     }
 
+    /// Starts the server again as a replica, which has no primary to follow.
+    pub(crate) fn turn_into_a_replica(&mut self) {
+        self.keeper.order("stop", &self.folder);
+        write_private(&self.folder.join("data/standby.signal"), "");
+        assert!(start(&mut self.keeper, &self.folder, self.port));
+    }
+
+    /// Gives the server another certificate, which it shows from its next reload on.
+    pub(crate) fn replace_certificate(&self, certificate: &Certificate) {
+        write_private(&self.folder.join("server.crt"), &certificate.pem);
+        write_private(
+            &self.folder.join("server.key"),
+            &certificate.key.serialize_pem(),
+        );
+    }
+
     /// Returns all the server has logged so far, every statement included.
     pub(crate) fn log(&self) -> String {
         log_of(&self.folder)
@@ -243,7 +267,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn as_server_user(program: &Path) -> Command {
+pub(super) fn as_server_user(program: &Path) -> Command {
     if is_root() {
         let mut command = Command::new("runuser");
         command.args(["-u", "postgres", "--"]).arg(program);
@@ -253,7 +277,7 @@ fn as_server_user(program: &Path) -> Command {
     }
 }
 
-fn new_folder() -> PathBuf {
+pub(super) fn new_folder() -> PathBuf {
     let folder = tempfile::Builder::new()
         .prefix("apono-pg-")
         .tempdir()
@@ -276,13 +300,13 @@ fn give_to_server(path: &Path) {
     }
 }
 
-fn write_private(path: &Path, text: &str) {
+pub(super) fn write_private(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     give_to_server(path);
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
@@ -295,6 +319,7 @@ fn configuration(folder: &Path, port: u16, extra: &str) -> String {
          ssl = on\n\
          ssl_cert_file = '{folder}/server.crt'\n\
          ssl_key_file = '{folder}/server.key'\n\
+         ssl_ca_file = '{folder}/ca.crt'\n\
          password_encryption = 'scram-sha-256'\n\
          fsync = off\n\
          synchronous_commit = off\n\
