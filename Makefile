@@ -1,17 +1,21 @@
 # Each target is a thin call of a script; the scripts install what is missing on Debian and Ubuntu.
-.PHONY: help demo test lint bench
+.PHONY: help demo test test-matrix lint bench
 
 help:
-	@echo "make demo    play the whole story on a private PostgreSQL server, each step checked"
-	@echo "make test    run every test, on real PostgreSQL servers"
-	@echo "make lint    format, lints, documentation, scripts, dependencies"
-	@echo "make bench   measure against plain SQL"
+	@echo "make demo          play the whole story on a private PostgreSQL server, each step checked"
+	@echo "make test          run every test, on real PostgreSQL servers"
+	@echo "make test-matrix   the tests that have a server, on PostgreSQL 13 to 18"
+	@echo "make lint          format, lints, documentation, scripts, dependencies"
+	@echo "make bench         measure against plain SQL"
 
 demo:
 	@scripts/demo.sh
 
 test:
 	@scripts/test.sh
+
+test-matrix:
+	@scripts/test-matrix.sh
 
 lint:
 	@scripts/lint.sh

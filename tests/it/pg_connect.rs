@@ -66,7 +66,7 @@ on_every_server! {
         let options = fresh_login(cluster, "LOGIN").await;
         let session = Session::connect(&options).await.unwrap();
         let server = session.server();
-        assert!([15, 18].contains(&server.major()), "{server:?}");
+        assert!((13..=18).contains(&server.major()), "{server:?}");
         assert_eq!(server.session_user, options.user);
         assert!(!server.in_recovery);
         assert!(session.system_identifier().await.unwrap().is_some());
@@ -213,8 +213,8 @@ on_every_server! {
         options.port = relay::start(cluster.port, &cluster.certificates.ca).await;
         let error = refused(&options).await;
         assert!(matches!(error, PgError::Login { .. }), "{error:?}");
-        let cause = error.source().unwrap().source().unwrap().to_string();
-        assert!(cause.contains("channel binding"), "{cause}");
+        // A wrong password would be 28P01.
+        assert_eq!(error.sqlstate(), Some("28000"), "{error:?}");
     }
 }
 

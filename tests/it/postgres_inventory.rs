@@ -198,13 +198,15 @@ on_every_server! {
         let road = set_up_admin_road(cluster).await;
         let superuser = cluster.superuser("postgres").await;
         let [plain, given, creator, reader, chain] = ["plain", "given", "creator", "reader", "chain"].map(fresh);
+        // The wider one came with 14.
+        let predefined = if superuser.server().major() >= 14 { "pg_read_all_data" } else { "pg_read_server_files" };
         superuser
             .batch(
                 "make roles",
                 &format!(
                     "CREATE ROLE {plain}; COMMENT ON ROLE {plain} IS 'for reports'; CREATE ROLE {given}; \
                      GRANT {given} TO {admin} WITH ADMIN OPTION; CREATE ROLE {creator} CREATEDB; \
-                     CREATE ROLE {reader} IN ROLE pg_read_all_data; CREATE ROLE {chain} IN ROLE {reader}",
+                     CREATE ROLE {reader} IN ROLE {predefined}; CREATE ROLE {chain} IN ROLE {reader}",
                     admin = road.admin
                 ),
             )
@@ -227,8 +229,8 @@ on_every_server! {
             ("postgres", "it is a superuser".to_owned()),
             (&creator, "it may create databases".to_owned()),
             (&road.admin, "it may create roles".to_owned()),
-            (&reader, "it is a member of `pg_read_all_data`, which has server-wide power".to_owned()),
-            (&chain, "it is a member of `pg_read_all_data`, which has server-wide power".to_owned()),
+            (&reader, format!("it is a member of `{predefined}`, which has server-wide power")),
+            (&chain, format!("it is a member of `{predefined}`, which has server-wide power")),
             (&road.connector.user, "it is what the connector itself acts as".to_owned()),
         ] {
             assert_eq!(status_of_role(&records, role), format!("cannot be lent: {reason}"));

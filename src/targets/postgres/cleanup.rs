@@ -6,6 +6,7 @@ use super::mark::{MarkedBy, RoleKind};
 use super::observe;
 use super::pool::{Conn, For};
 use super::render::{id, lit, lock_login, revoke, texts};
+use super::rest::{Where, line};
 use super::rows::Rows;
 use super::sessions::{self, Which};
 use crate::cut;
@@ -114,14 +115,13 @@ impl PostgresTarget {
             .map(|line| observe::role(line, &self.settings.home, RoleKind::Login))
             .transpose()?;
         let mut lines = Vec::new();
-        let mut members = Vec::new();
         match &role {
             None => {}
             Some(role) if role.marked_by != MarkedBy::Us || !role.administered => {
-                lines.push(format!(
-                    "role {} lost our mark or our ADMIN OPTION, it is not touched: DROP ROLE {};",
-                    id(login),
-                    id(login)
+                lines.push(line(
+                    &format!("DROP ROLE {};", id(login)),
+                    &Where::Anywhere,
+                    "as a superuser: the role lost our mark or our ADMIN OPTION, so it is not touched",
                 ));
             }
             Some(_) => {
@@ -130,32 +130,23 @@ impl PostgresTarget {
                     // A session that had hidden: the wait begins anew.
                     return Ok(Vec::new());
                 }
-                members = rows
+                let members = rows
                     .tagged("member")
                     .map(|line| line.text(0).map(str::to_owned))
                     .collect::<Result<Vec<_>, _>>()?;
+                take_members(home, login, &members).await?;
                 lines = self.empty_role(home, login, &unused_login(login)).await?;
             }
         }
         if lines.is_empty() {
-            self.drop_login(home, login, role.is_some(), &members)
-                .await?;
+            self.drop_login(home, login, role.is_some()).await?;
             return Ok(Vec::new());
         }
         self.note_leftovers(home, login, &lines).await
     }
 
-    async fn drop_login(
-        &self,
-        home: &Conn<'_>,
-        login: &str,
-        exists: bool,
-        members: &[String],
-    ) -> Result<(), Trouble> {
+    async fn drop_login(&self, home: &Conn<'_>, login: &str, exists: bool) -> Result<(), Trouble> {
         let mut sql = unused_login(login);
-        for member in members {
-            sql += &revoke(login, member);
-        }
         if exists {
             sql += &format!("DROP ROLE {};\n", id(login));
         }
@@ -254,6 +245,21 @@ impl PostgresTarget {
             .await
             .map(drop)
     }
+}
+
+/// Whoever may act as the login goes first: before 16 a person can lend her own role, and what she owns is still hers now.
+async fn take_members(home: &Conn<'_>, login: &str, members: &[String]) -> Result<(), Trouble> {
+    if members.is_empty() {
+        return Ok(());
+    }
+    let mut sql = unused_login(login);
+    for member in members {
+        sql += &revoke(login, member);
+    }
+    sql += "COMMIT;\n";
+    home.batch("take the login from its members", &sql)
+        .await
+        .map(drop)
 }
 
 /// Opens a transaction that holds the login's lock, and fails unless no live grant came meanwhile.

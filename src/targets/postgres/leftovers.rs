@@ -7,6 +7,7 @@ use super::mark::{self, MarkedBy, RoleKind, hex16};
 use super::observe;
 use super::pool::{Conn, For};
 use super::render::{comment, id, lit, owner_membership, self_membership};
+use super::rest::{Where, given_on, line, prepared, rest};
 use super::rows::Rows;
 use crate::cut;
 
@@ -15,12 +16,11 @@ const LEFTOVERS_ROLE: &str = "leftovers_apono";
 /// Databases visited for one role in one pass; the rest comes in the next.
 const MAX_DATABASES: usize = 50;
 /// Things named per role.
-const MAX_LINES: usize = 20;
+pub(super) const MAX_LINES: usize = 20;
 
 /// A database in which something depends on the role.
 struct Dependent {
-    /// None for objects of the whole server.
-    database: Option<String>,
+    database: String,
     connectable: bool,
 }
 
@@ -39,34 +39,40 @@ impl PostgresTarget {
         if !lines.is_empty() {
             return Ok(lines);
         }
+        lines = given_on(home, role).await?;
         for dependent in census(home, role).await? {
-            let database = match dependent {
-                Dependent {
-                    database: Some(database),
-                    connectable: true,
-                } => database,
-                Dependent {
-                    database: Some(database),
-                    connectable: false,
-                } => {
-                    lines.push(format!(
-                        "database {} takes no connections: ALTER DATABASE {} ALLOW_CONNECTIONS true;",
-                        id(&database),
-                        id(&database)
-                    ));
-                    continue;
-                }
-                // Both verbs reach objects of the whole server from any database.
-                Dependent { database: None, .. } => self.settings.home.database.clone(),
-            };
+            let database = dependent.database;
+            if !dependent.connectable {
+                lines.push(line(
+                    &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true;", id(&database)),
+                    &Where::Anywhere,
+                    "as its owner, until she is gone: the database takes no connections",
+                ));
+                continue;
+            }
             match self.empty_in(home, &database, role, lock).await {
                 Ok(mut left) => lines.append(&mut left),
                 Err(error) if matches!(error.sqlstate(), Some("3D000")) => {}
-                Err(error) if matches!(error.sqlstate(), Some("42501" | "28000")) => {
-                    lines.push(format!(
-                        "we may not work in database {}: {error}; its owner must run GRANT CONNECT ON DATABASE {} TO <the connector's admin role>;",
-                        id(&database),
-                        id(&database)
+                Err(error) if error.sqlstate() == Some("42501") => {
+                    let leftovers = self.leftovers_role(home).await?;
+                    lines.push(line(
+                        &format!(
+                            "REASSIGN OWNED BY {r} TO {}; DROP OWNED BY {r};",
+                            id(&leftovers),
+                            r = id(role)
+                        ),
+                        &Where::Database(&database),
+                        "as a superuser: we may not enter it",
+                    ));
+                }
+                Err(error) if error.sqlstate() == Some("28000") => {
+                    lines.push(line(
+                        "SELECT pg_reload_conf();",
+                        &Where::Anywhere,
+                        &format!(
+                            "as a superuser, once pg_hba.conf lets us into database {}",
+                            id(&database)
+                        ),
                     ));
                 }
                 Err(error) => return Err(error),
@@ -88,24 +94,24 @@ impl PostgresTarget {
     ) -> Result<Vec<String>, Trouble> {
         let leftovers = self.leftovers_role(home).await?;
         let there = self.pool.get(For::Work, database).await?;
-        let schemas = foreign_schemas(&there, role, &leftovers).await?;
+        let needs = needs(&there, role, &leftovers).await?;
         let dropped = format!("DROP OWNED BY {};\n", id(role));
-        let sql = reassign(&there, role, &leftovers, &schemas, &dropped);
+        let sql = reassign(&there, role, &leftovers, &needs, &dropped);
         // The lock is held in the home database while we work in this one; both are bounded by the server's time-outs.
         home.batch("take the lock of the role's row", lock).await?;
         cut::point("postgres.empty_role.before");
         let done = there.batch("empty the role", &sql).await;
         cut::point("postgres.empty_role.after");
         home.roll_back().await;
-        if let Err(error) = done {
-            if error.sqlstate() == Some("2BP01") || error.sqlstate() == Some("42501") {
-                let lines = rest(&there, database, role).await?;
-                self.pool.put(there);
-                return Ok(lines);
+        let moved = match done {
+            Ok(_) => true,
+            Err(error) if matches!(error.sqlstate(), Some("2BP01" | "42501")) => {
+                there.roll_back().await;
+                false
             }
-            return Err(error);
-        }
-        let lines = rest(&there, database, role).await?;
+            Err(error) => return Err(error),
+        };
+        let lines = rest(&there, database, role, &leftovers, moved).await?;
         self.pool.put(there);
         Ok(lines)
     }
@@ -119,8 +125,8 @@ impl PostgresTarget {
     ) -> Result<(), Trouble> {
         let leftovers = self.leftovers_role(home).await?;
         let there = self.pool.get(For::Work, database).await?;
-        let schemas = foreign_schemas(&there, role, &leftovers).await?;
-        let sql = reassign(&there, role, &leftovers, &schemas, "");
+        let needs = needs(&there, role, &leftovers).await?;
+        let sql = reassign(&there, role, &leftovers, &needs, "");
         there.batch("move objects of a shared role", &sql).await?;
         self.pool.put(there);
         Ok(())
@@ -163,23 +169,30 @@ impl PostgresTarget {
     }
 }
 
-/// Moves what the role owns in one database. Our own memberships, and the new owner's right to have something in a schema,
-/// exist inside this transaction only: nobody else ever sees them.
-fn reassign(
-    there: &Conn<'_>,
-    role: &str,
-    leftovers: &str,
-    schemas: &[String],
-    then: &str,
-) -> String {
+/// What the new owner must be allowed for a moment, because the server asks for it of the owner of such a thing.
+struct Needs {
+    /// Schemas of others in which it will own something.
+    schemas: Vec<String>,
+    /// The database, if it will own a publication or a subscription there.
+    database: Option<String>,
+}
+
+/// Moves what the role owns in one database. Our own memberships, and the new owner's right to have something in a schema or
+/// database, exist inside this transaction only: nobody else ever sees them.
+fn reassign(there: &Conn<'_>, role: &str, leftovers: &str, needs: &Needs, then: &str) -> String {
     let version = there.version();
-    let list: Vec<_> = schemas.iter().map(|name| id(name)).collect();
     let (mut open, mut shut) = (String::new(), String::new());
-    if !list.is_empty() {
-        let list = list.join(", ");
-        open = format!("GRANT CREATE ON SCHEMA {list} TO {};\n", id(leftovers));
-        shut = format!("REVOKE CREATE ON SCHEMA {list} FROM {};\n", id(leftovers));
-    }
+    let mut lend = |what: &str, names: &[String]| {
+        if names.is_empty() {
+            return;
+        }
+        let list: Vec<_> = names.iter().map(|name| id(name)).collect();
+        let on = format!("CREATE ON {what} {}", list.join(", "));
+        open += &format!("GRANT {on} TO {};\n", id(leftovers));
+        shut += &format!("REVOKE {on} FROM {};\n", id(leftovers));
+    };
+    lend("SCHEMA", &needs.schemas);
+    lend("DATABASE", needs.database.as_slice());
     format!(
         "BEGIN READ WRITE;\nSET LOCAL lock_timeout = '1s';\nSET LOCAL statement_timeout = '4s';\n{me}{giver}{open}\
          REASSIGN OWNED BY {role} TO {leftovers};\n{then}{shut}\
@@ -191,12 +204,8 @@ fn reassign(
     )
 }
 
-/// Schemas of others in which the role owns something whose new owner must be allowed to create there.
-async fn foreign_schemas(
-    there: &Conn<'_>,
-    role: &str,
-    leftovers: &str,
-) -> Result<Vec<String>, Trouble> {
+/// Looks for what the new owner lacks and we may give.
+async fn needs(there: &Conn<'_>, role: &str, leftovers: &str) -> Result<Needs, Trouble> {
     const DOING: &str = "look where the role owns something";
     let sql = format!(
         "SELECT DISTINCT 'schema', n.nspname FROM pg_catalog.pg_shdepend s\n\
@@ -206,95 +215,47 @@ async fn foreign_schemas(
          AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {role})\n\
          AND s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())\n\
          AND n.nspowner <> s.refobjid AND pg_catalog.has_schema_privilege(n.oid, 'CREATE WITH GRANT OPTION')\n\
-         AND NOT pg_catalog.has_schema_privilege({leftovers}::name, n.oid, 'CREATE') LIMIT 1000",
+         AND NOT pg_catalog.has_schema_privilege({leftovers}::name, n.oid, 'CREATE') LIMIT 1000;\n\
+         SELECT 'database', d.datname FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()\n\
+         AND EXISTS (SELECT FROM pg_catalog.pg_shdepend s WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass AND s.deptype = 'o'\n\
+          AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {role}) AND s.dbid IN (0, d.oid)\n\
+          AND s.classid IN ('pg_catalog.pg_publication'::regclass, 'pg_catalog.pg_subscription'::regclass))\n\
+         AND pg_catalog.has_database_privilege(d.oid, 'CREATE WITH GRANT OPTION')\n\
+         AND NOT pg_catalog.has_database_privilege({leftovers}::name, d.oid, 'CREATE');\n",
         role = lit(role),
         leftovers = lit(leftovers)
     );
     let rows = Rows::of(DOING, there.batch(DOING, &sql).await?);
-    rows.tagged("schema")
+    let schemas = rows
+        .tagged("schema")
         .map(|line| line.text(0).map(str::to_owned))
-        .collect()
+        .collect::<Result<_, _>>()?;
+    let database = rows.tagged("database").next();
+    Ok(Needs {
+        schemas,
+        database: database
+            .map(|line| line.text(0).map(str::to_owned))
+            .transpose()?,
+    })
 }
 
-/// Where something depends on the role.
+/// Where something depends on the role. Objects of the whole server are reached from any database, so from the one we are in.
 async fn census(home: &Conn<'_>, role: &str) -> Result<Vec<Dependent>, Trouble> {
     const DOING: &str = "look where the role is used";
     let sql = format!(
-        "SELECT DISTINCT 'db', d.datname, COALESCE(d.datallowconn, true)::text FROM pg_catalog.pg_shdepend s\n\
-         LEFT JOIN pg_catalog.pg_database d ON d.oid = s.dbid WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass\n\
-         AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {}) LIMIT {MAX_DATABASES}",
+        "SELECT DISTINCT 'db', d.datname, d.datallowconn::text FROM pg_catalog.pg_shdepend s\n\
+         JOIN pg_catalog.pg_database d ON d.oid = s.dbid OR (s.dbid = 0 AND d.datname = pg_catalog.current_database())\n\
+         WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass\n\
+         AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {}) ORDER BY 2 LIMIT {MAX_DATABASES}",
         lit(role)
     );
     let rows = Rows::of(DOING, home.batch(DOING, &sql).await?);
     rows.tagged("db")
         .map(|line| {
             Ok(Dependent {
-                database: line.maybe(0).map(str::to_owned),
+                database: line.text(0)?.to_owned(),
                 connectable: line.yes(1)?,
             })
         })
         .collect()
-}
-
-/// Prepared transactions outlive sessions and keep their locks; once the role is gone only a superuser could end them.
-async fn prepared(home: &Conn<'_>, role: &str) -> Result<Vec<String>, Trouble> {
-    const DOING: &str = "look for prepared transactions";
-    let sql = format!(
-        "SELECT 'gid', gid, database FROM pg_catalog.pg_prepared_xacts WHERE owner = {} LIMIT {MAX_LINES}",
-        lit(role)
-    );
-    let rows = Rows::of(DOING, home.batch(DOING, &sql).await?);
-    rows.tagged("gid")
-        .map(|line| {
-            Ok(format!(
-                "a prepared transaction of {} in database {}: ROLLBACK PREPARED {};",
-                id(role),
-                id(line.text(1)?),
-                lit(line.text(0)?)
-            ))
-        })
-        .collect()
-}
-
-/// What still names the role in this database: `DROP OWNED` reports success also where it revoked nothing.
-async fn rest(there: &Conn<'_>, database: &str, role: &str) -> Result<Vec<String>, Trouble> {
-    const DOING: &str = "look for what is left of the role";
-    let sql = format!(
-        "SELECT 'rest', o.type, o.identity, s.deptype FROM pg_catalog.pg_shdepend s\n\
-         CROSS JOIN LATERAL pg_catalog.pg_identify_object(s.classid, s.objid, s.objsubid) o\n\
-         WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass\n\
-         AND s.refobjid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = {})\n\
-         AND s.dbid IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())) LIMIT {MAX_LINES}",
-        lit(role)
-    );
-    let rows = Rows::of(DOING, there.batch(DOING, &sql).await?);
-    rows.tagged("rest")
-        .map(|line| {
-            let (kind, identity) = (line.text(0)?, line.text(1)?);
-            let statement = match line.text(2)? {
-                "o" => format!("ALTER {} {identity} OWNER TO …;", kind.to_uppercase()),
-                _ => format!(
-                    "REVOKE ALL ON {} {identity} FROM {};",
-                    grantable(kind),
-                    id(role)
-                ),
-            };
-            Ok(format!(
-                "{kind} {identity} in database {} names {}; as its owner, as whoever granted there, or as a superuser: {statement}",
-                id(database),
-                id(role)
-            ))
-        })
-        .collect()
-}
-
-/// The word `REVOKE` knows for an object type of the catalog.
-fn grantable(kind: &str) -> String {
-    match kind {
-        "table" | "view" | "materialized view" | "foreign table" | "table column" => {
-            "TABLE".to_owned()
-        }
-        "server" => "FOREIGN SERVER".to_owned(),
-        other => other.to_uppercase(),
-    }
 }

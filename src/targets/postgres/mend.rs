@@ -17,12 +17,16 @@ const PER_PASS: usize = 50;
 /// Access roles completed in one pass: each costs a look at a database.
 const COMPLETED_PER_PASS: usize = 10;
 
+/// The first version (as `server_version_num`) that asks for ADMIN OPTION of whoever lends a role, herself included.
+const LENT_BY_SUPERUSERS_SINCE: u32 = 160_000;
+
 impl PostgresTarget {
     /// One bounded pass.
     pub(super) async fn mend_pass(&self) -> Result<Vec<Mended>, Trouble> {
         let home = self.home(For::Work).await?;
         let mut notes = Vec::new();
         self.take_strays(&home, &mut notes).await?;
+        self.take_lent(&home, &mut notes).await?;
         self.block_idle_logins(&home, &mut notes).await?;
         self.block_unrecorded(&home, &mut notes).await?;
         self.disown_access_roles(&home, &mut notes).await?;
@@ -58,6 +62,38 @@ impl PostgresTarget {
                 sessions::end(home, login, Which::Present).await?;
                 notes.push(format!(
                     "took `{role}` from `{login}`: no live grant needs it"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Logins and shared roles of ours that were lent to somebody. Before 16 a person may lend her own role, and anybody with
+    /// CREATEROLE any role; since then it takes a superuser, whose memberships are not ours to take.
+    async fn take_lent(&self, home: &Conn<'_>, notes: &mut Vec<String>) -> Result<(), Trouble> {
+        const DOING: &str = "look for roles of ours that were lent";
+        if home.version() >= LENT_BY_SUPERUSERS_SINCE {
+            return Ok(());
+        }
+        let sql = format!(
+            "SELECT DISTINCT 'lent', r.rolname, m.rolname FROM pg_catalog.pg_auth_members a\n\
+             JOIN pg_catalog.pg_roles r ON r.oid = a.roleid JOIN pg_catalog.pg_roles m ON m.oid = a.member\n\
+             WHERE (EXISTS (SELECT FROM apono.login o WHERE o.name = r.rolname AND o.connector = {connector})\n\
+              OR EXISTS (SELECT FROM apono.access_role s WHERE s.name = r.rolname AND s.connector = {connector} AND s.database IS NOT NULL))\n\
+             AND NOT EXISTS (SELECT FROM apono.login o WHERE o.name = m.rolname AND o.connector = {connector}\n\
+              AND EXISTS (SELECT FROM apono.access_role s WHERE s.name = r.rolname))\n\
+             AND m.rolname NOT IN (current_user, session_user) ORDER BY 2, 3 LIMIT {PER_PASS}",
+            connector = lit(self.settings.home.connector.as_str())
+        );
+        let rows = Rows::of(DOING, home.batch(DOING, &sql).await?);
+        for line in rows.tagged("lent") {
+            let (role, member) = (line.text(0)?, line.text(1)?);
+            if settled(
+                home.batch("take back a role of ours", &revoke(role, member))
+                    .await,
+            )? {
+                notes.push(format!(
+                    "took `{role}` from `{member}`: nobody but us gives our roles away"
                 ));
             }
         }

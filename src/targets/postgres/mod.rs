@@ -16,6 +16,7 @@ mod plan;
 mod pool;
 mod record;
 mod render;
+mod rest;
 mod rows;
 mod schema;
 mod scope;

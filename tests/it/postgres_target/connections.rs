@@ -70,11 +70,13 @@ fn reason(error: &TargetError) -> (&str, ErrorClass) {
 
 /// Ends every connection of the connector, and waits until a check says that it cannot make a new one.
 async fn cut_off(world: &World, target: &PostgresTarget) -> TargetError {
-    let sql = format!(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{}'",
-        world.user
-    );
+    let theirs = format!("FROM pg_stat_activity WHERE usename = '{}'", world.user);
+    let sql = format!("SELECT pg_terminate_backend(pid) {theirs}");
     world.root().await.batch("cut off", &sql).await.unwrap();
+    // Only from 14 on does the order itself wait.
+    while world.ask(&format!("SELECT count(*) {theirs}")).await != "0" {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     loop {
         match target.check().await {
             Err(error) if error.failure().reason == "connection_lost" => {}

@@ -3,6 +3,8 @@
 mod after;
 mod connections;
 mod hostile;
+mod leftovers;
 mod levels;
 mod lifecycle;
+mod planted;
 mod world;

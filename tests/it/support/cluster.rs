@@ -33,24 +33,62 @@ const ACCESS: &str = "local all all scram-sha-256\n\
 /// Longest wait for a server to answer.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// A version the tests run on.
+/// A server the tests run on. Those behind the feature `every-server` are there for `make test-matrix` alone: `make test` has
+/// no time for them, and a variant that was not asked for must not show up as a test that passed, so it is not even compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
+    #[cfg(feature = "every-server")]
+    Pg13,
+    #[cfg(feature = "every-server")]
+    Pg14,
     Pg15,
+    #[cfg(feature = "every-server")]
+    Pg16,
+    #[cfg(feature = "every-server")]
+    Pg17,
     Pg18,
+    /// The distribution's server, with messages in German: nothing may depend on a text.
+    #[cfg(feature = "every-server")]
+    German,
 }
 
 impl Version {
-    fn bin(self) -> &'static Path {
-        let key = match self {
+    const COUNT: usize = 7;
+
+    /// Where `scripts/postgres.sh` says the programs are.
+    fn key(self) -> &'static str {
+        match self {
+            #[cfg(feature = "every-server")]
+            Self::Pg13 => "APONO_TEST_PG13_BIN",
+            #[cfg(feature = "every-server")]
+            Self::Pg14 => "APONO_TEST_PG14_BIN",
             Self::Pg15 => "APONO_TEST_PG15_BIN",
+            #[cfg(feature = "every-server")]
+            Self::Pg16 => "APONO_TEST_PG16_BIN",
+            #[cfg(feature = "every-server")]
+            Self::Pg17 => "APONO_TEST_PG17_BIN",
             Self::Pg18 => "APONO_TEST_PG18_BIN",
-        };
-        place(key)
+            #[cfg(feature = "every-server")]
+            Self::German => "APONO_TEST_GERMAN_BIN",
+        }
+    }
+
+    fn bin(self) -> &'static Path {
+        place(self.key())
+    }
+
+    /// The locale of the server's messages, if it is not `C`.
+    fn messages(self) -> Option<&'static str> {
+        #[cfg(feature = "every-server")]
+        if self == Self::German {
+            return Some("de_DE.UTF-8");
+        }
+        None
     }
 }
 
-/// Runs the test body on every server version: `name::pg15`, `name::pg18`.
+/// Runs the test body on every server: `name::pg15` and `name::pg18`, with feature `every-server` also `name::pg13`,
+/// `name::pg14`, `name::pg16`, `name::pg17` and `name::pg_german`.
 macro_rules! on_every_server {
     ($(#[$meta:meta])* async fn $name:ident($cluster:ident: &Cluster) $body:block) => {
         $(#[$meta])*
@@ -60,21 +98,33 @@ macro_rules! on_every_server {
 
             async fn body($cluster: &'static $crate::support::cluster::Cluster) $body
 
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn pg15() {
-                use $crate::support::cluster::{Cluster, Version};
-                Box::pin(body(Cluster::shared(Version::Pg15))).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn pg18() {
-                use $crate::support::cluster::{Cluster, Version};
-                Box::pin(body(Cluster::shared(Version::Pg18))).await;
-            }
+            #[cfg(feature = "every-server")]
+            $crate::support::cluster::on_server!(pg13, Pg13);
+            #[cfg(feature = "every-server")]
+            $crate::support::cluster::on_server!(pg14, Pg14);
+            $crate::support::cluster::on_server!(pg15, Pg15);
+            #[cfg(feature = "every-server")]
+            $crate::support::cluster::on_server!(pg16, Pg16);
+            #[cfg(feature = "every-server")]
+            $crate::support::cluster::on_server!(pg17, Pg17);
+            $crate::support::cluster::on_server!(pg18, Pg18);
+            #[cfg(feature = "every-server")]
+            $crate::support::cluster::on_server!(pg_german, German);
+        }
+    };
+}
+/// One of them.
+macro_rules! on_server {
+    ($name:ident, $version:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            use $crate::support::cluster::{Cluster, Version};
+            Box::pin(body(Cluster::shared(Version::$version))).await;
         }
     };
 }
 pub(crate) use on_every_server;
+pub(crate) use on_server;
 
 /// A running server.
 pub(crate) struct Cluster {
@@ -95,12 +145,9 @@ pub(crate) struct Psql {
 impl Cluster {
     /// Returns the server of a version that all tests of this process share.
     pub(crate) fn shared(version: Version) -> &'static Self {
-        static PG15: OnceLock<Cluster> = OnceLock::new();
-        static PG18: OnceLock<Cluster> = OnceLock::new();
-        let cell = match version {
-            Version::Pg15 => &PG15,
-            Version::Pg18 => &PG18,
-        };
+        static SHARED: [OnceLock<Cluster>; Version::COUNT] =
+            [const { OnceLock::new() }; Version::COUNT];
+        let cell = &SHARED[version as usize];
         cell.get_or_init(|| Self::private(version, ""))
     }
 
@@ -125,6 +172,9 @@ impl Cluster {
                 &configuration(&folder, port, extra_conf),
             );
             if start(&mut keeper, &folder, port) {
+                if let Some(locale) = version.messages() {
+                    speak(&mut keeper, &folder, port, extra_conf, locale);
+                }
                 return Self {
                     port,
                     certificates,
@@ -196,6 +246,8 @@ impl Cluster {
         let mut command = Command::new(place("APONO_TEST_PSQL"));
         command
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+            // Errors carry their SQLSTATE: the text may be in any language.
+            .args(["-v", "VERBOSITY=verbose"])
             .env("PGHOST", "localhost")
             .env("PGPORT", self.port.to_string())
             .env("PGUSER", user)
@@ -246,6 +298,7 @@ pub(crate) fn place(key: &str) -> &'static Path {
     let places = PLACES.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres.sh");
         let output = Command::new(&script)
+            .args(cfg!(feature = "every-server").then_some("every"))
             .stderr(Stdio::inherit())
             .output()
             .unwrap();
@@ -340,7 +393,7 @@ fn configuration(folder: &Path, port: u16, extra: &str) -> String {
 fn start(keeper: &mut Keeper, folder: &Path, port: u16) -> bool {
     keeper.order("start", folder);
     let deadline = Instant::now() + START_LIMIT;
-    while !is_ready(folder, port) {
+    while asked(folder, port, "SELECT 1").is_none() {
         let log = log_of(folder);
         if log.contains("could not create any TCP/IP sockets") {
             keeper.order("stop", folder);
@@ -353,6 +406,21 @@ fn start(keeper: &mut Keeper, folder: &Path, port: u16) -> bool {
         std::thread::sleep(Duration::from_millis(20));
     }
     true
+}
+
+/// Has the server speak another language from now on. While it starts it speaks English, which `start` understands.
+fn speak(keeper: &mut Keeper, folder: &Path, port: u16, extra: &str, locale: &str) {
+    let extra = format!("{extra}\nlc_messages = '{locale}'");
+    write_private(
+        &folder.join("data/postgresql.auto.conf"),
+        &configuration(folder, port, &extra),
+    );
+    keeper.order("reload", folder);
+    let deadline = Instant::now() + START_LIMIT;
+    while asked(folder, port, "SHOW lc_messages").as_deref() != Some(locale) {
+        assert!(Instant::now() < deadline, "the server speaks no `{locale}`");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A shell that makes, starts and stops the server by order, and stops it and removes its folder once orders end: which the
@@ -378,6 +446,7 @@ impl Keeper {
                         rm -f "$1/password" "$1/log" && echo done || echo failed
                     ;;
                 start) "$2/postgres" -D "$1/data" >>"$1/log" 2>&1 </dev/null & server=$!; echo done ;;
+                reload) kill -HUP "$server"; echo done ;;
                 stop) stop; rm -f "$1/log"; echo done ;;
                 esac
             done
@@ -388,6 +457,11 @@ impl Keeper {
             .args(["-c", SCRIPT, "keeper"])
             .arg(folder)
             .arg(version.bin())
+            .envs(
+                version
+                    .messages()
+                    .map(|_| ("LOCPATH", place("APONO_TEST_LOCALES"))),
+            )
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -422,19 +496,23 @@ fn has_given_up(log: &str) -> bool {
         .any(|line| line.contains("FATAL:  ") && !line.contains("starting up"))
 }
 
-fn is_ready(folder: &Path, port: u16) -> bool {
-    Command::new(place("APONO_TEST_PSQL"))
-        .args(["-X", "-q", "-c", "SELECT 1"])
+/// Returns what the superuser is told by way of the socket, if the server answers.
+fn asked(folder: &Path, port: u16, sql: &str) -> Option<String> {
+    let output = Command::new(place("APONO_TEST_PSQL"))
+        .args(["-X", "-q", "-A", "-t", "-c", sql])
         .env("PGHOST", folder)
         .env("PGPORT", port.to_string())
         .env("PGUSER", "postgres")
         .env("PGPASSWORD", SUPERUSER_PASSWORD)
         .env("PGDATABASE", "postgres")
-        .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .status()
-        .unwrap()
+        .output()
+        .unwrap();
+    let answer = String::from_utf8(output.stdout).unwrap();
+    output
+        .status
         .success()
+        .then(|| answer.trim_end().to_owned())
 }
 
 fn log_of(folder: &Path) -> String {
