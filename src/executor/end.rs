@@ -34,7 +34,33 @@ pub(super) struct EndBook {
     driven: Mutex<HashMap<GrantId, watch::Receiver<EndProgress>>>,
 }
 
+/// What came of asking for a grant's end.
+pub(super) enum Taken {
+    /// It is being driven.
+    Before(watch::Receiver<EndProgress>),
+    /// The caller drives it from here on.
+    Now(watch::Sender<EndProgress>, watch::Receiver<EndProgress>),
+}
+
+/// An end somebody has to drive.
+pub(super) struct Driver {
+    pub(super) warrant: EndWarrant,
+    pub(super) progress: watch::Sender<EndProgress>,
+}
+
 impl EndBook {
+    pub(super) fn take(&self, grant: GrantId) -> Taken {
+        let mut driven = self.driven.lock().unwrap_or_else(PoisonError::into_inner);
+        match driven.entry(grant) {
+            Entry::Occupied(known) => Taken::Before(known.get().clone()),
+            Entry::Vacant(free) => {
+                let (progress, watching) = watch::channel(EndProgress::Running);
+                free.insert(watching.clone());
+                Taken::Now(progress, watching)
+            }
+        }
+    }
+
     /// Tells whether a grant's end is being driven.
     pub(super) fn drives(&self, grant: GrantId) -> bool {
         self.driven
@@ -43,7 +69,7 @@ impl EndBook {
             .contains_key(&grant)
     }
 
-    fn remove(&self, grant: GrantId) {
+    pub(super) fn remove(&self, grant: GrantId) {
         self.driven
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -54,26 +80,22 @@ impl EndBook {
 impl Executor {
     /// Makes sure that a grant's end is being driven, and returns its progress.
     pub(super) fn ensure_end(&self, warrant: EndWarrant) -> watch::Receiver<EndProgress> {
-        let grant = warrant.grant.id;
-        let mut driven = self
-            .shared
-            .ends
-            .driven
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match driven.entry(grant) {
-            Entry::Occupied(known) => known.get().clone(),
-            Entry::Vacant(free) => {
-                let (progress, watching) = watch::channel(EndProgress::Running);
-                free.insert(watching.clone());
-                let executor = self.clone();
-                self.shared.tasks.spawn(async move {
-                    executor.drive_end(warrant, progress).await;
-                    executor.shared.ends.remove(grant);
-                });
+        match self.shared.ends.take(warrant.grant.id) {
+            Taken::Before(watching) => watching,
+            Taken::Now(progress, watching) => {
+                self.spawn_end(Driver { warrant, progress });
                 watching
             }
         }
+    }
+
+    pub(super) fn spawn_end(&self, Driver { warrant, progress }: Driver) {
+        let executor = self.clone();
+        self.shared.tasks.spawn(async move {
+            let grant = warrant.grant.id;
+            executor.drive_end(warrant, progress).await;
+            executor.shared.ends.remove(grant);
+        });
     }
 
     /// Takes up the ends that were open when the process stopped.
@@ -89,9 +111,7 @@ impl Executor {
             };
             state.grants.values().filter_map(warrant).collect()
         });
-        for warrant in open {
-            let _watch = self.ensure_end(warrant);
-        }
+        self.ensure_ends(open);
     }
 
     async fn drive_end(&self, mut warrant: EndWarrant, progress: watch::Sender<EndProgress>) {
@@ -234,7 +254,7 @@ impl Executor {
         outcome
     }
 
-    async fn finish_end(&self, warrant: &EndWarrant, report: &EndReport) {
+    pub(super) async fn finish_end(&self, warrant: &EndWarrant, report: &EndReport) {
         let late = report.ended_at.duration_since(warrant.grant.expiry);
         let late = (report.reason == EndReason::Expired)
             .then(|| Duration::try_from(late).unwrap_or_default());

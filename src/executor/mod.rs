@@ -25,6 +25,7 @@ mod start;
 mod sweep;
 mod task;
 mod timer;
+mod together;
 
 use crate::clock::SharedClock;
 use crate::control::{ControlPlane, Header, IntegrationHealth};
@@ -232,14 +233,14 @@ impl Executor {
                 .map(|record| record.grant.clone())
                 .collect()
         });
-        for grant in &grants {
-            let _watch = self.ensure_end(EndWarrant {
-                grant: grant.clone(),
-                reason: EndReason::RevokeAll,
-                source: WarrantSource::Operator,
-            });
-        }
-        (grants.len(), frozen)
+        let count = grants.len();
+        let warrants = grants.into_iter().map(|grant| EndWarrant {
+            grant,
+            reason: EndReason::RevokeAll,
+            source: WarrantSource::Operator,
+        });
+        self.ensure_ends(warrants.collect());
+        (count, frozen)
     }
 
     /// Lists what the ledger knows.

@@ -81,17 +81,19 @@ impl Executor {
                 .into_iter()
                 .map(|grant| (grant, WarrantSource::List)),
         );
-        for (grant, source) in over {
-            if self.shared.ends.drives(grant.id) || called_off.contains_key(&grant.id) {
-                continue;
-            }
-            called_off.insert(grant.id, since_boot + LOOK_AGAIN);
-            let _watch = self.ensure_end(EndWarrant {
-                grant,
-                reason: EndReason::Expired,
-                source,
-            });
-        }
+        over.retain(|(grant, _)| {
+            !self.shared.ends.drives(grant.id) && !called_off.contains_key(&grant.id)
+        });
+        called_off.extend(
+            over.iter()
+                .map(|(grant, _)| (grant.id, since_boot + LOOK_AGAIN)),
+        );
+        let warrants = over.into_iter().map(|(grant, source)| EndWarrant {
+            grant,
+            reason: EndReason::Expired,
+            source,
+        });
+        self.ensure_ends(warrants.collect());
         let until_next = next
             .and_then(|next| Duration::try_from(next.duration_since(now)).ok())
             .filter(|wait| !wait.is_zero());

@@ -65,6 +65,15 @@ pub trait Target: Send + Sync {
     /// Carries out one step of an end. A grant that was never started is recorded as ended, so that a late start fails.
     async fn end(&self, warrant: &EndWarrant, step: &Step) -> Result<Ended, TargetError>;
 
+    /// Ends several grants with fewer calls than one by one, as far as nothing is in the way. What the answer does not name is
+    /// ended alone, also after an error; nothing is lost by trying.
+    async fn end_together(
+        &self,
+        _warrants: &[EndWarrant],
+    ) -> Result<Vec<EndedTogether>, TargetError> {
+        Ok(Vec::new())
+    }
+
     /// Removes what ended grants left behind: one bounded pass, to be called again while anything is pending.
     async fn clean_up(&self) -> Result<Vec<CleanedUp>, TargetError>;
 
@@ -114,6 +123,21 @@ pub struct Ended {
     pub sessions: Option<(u32, u32)>,
     /// The expiry was moved since the warrant was made: nothing was ended. Set by [`crate::domain::Change::CloseDoor`].
     pub extended_until: Option<Timestamp>,
+}
+
+/// A grant that was ended together with others: door shut, sessions gone, login blocked unless another grant is live.
+#[derive(Debug, Clone)]
+pub struct EndedTogether {
+    /// Which grant.
+    pub grant: crate::domain::GrantId,
+    /// When the access was taken away, by the target's clock.
+    pub ended_at: Timestamp,
+    /// The reason on record.
+    pub reason: EndReason,
+    /// Sessions that were ended.
+    pub sessions: u32,
+    /// What was seen.
+    pub evidence: Evidence,
 }
 
 /// A grant whose clean-up was looked at.

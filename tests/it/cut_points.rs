@@ -12,7 +12,7 @@ use story::Story;
 use walk::Job;
 
 /// What each story must pass at least; without them the switch itself would be broken.
-const EXPECTED: [(Story, &[&str]); 6] = [
+const EXPECTED: [(Story, &[&str]); 7] = [
     (
         Story::Start,
         &[
@@ -62,6 +62,14 @@ const EXPECTED: [(Story, &[&str]); 6] = [
             "end.end_sessions",
             "end.block_login",
             "journal.closed",
+        ],
+    ),
+    (
+        Story::Together,
+        &[
+            "end.together",
+            "postgres.doors.closed",
+            "postgres.logins.blocked",
         ],
     ),
     (

@@ -127,7 +127,7 @@ impl PostgresTarget {
             }
             Some(_) => {
                 let seen = sessions::end(home, login, Which::All).await?;
-                if seen.before > 0 {
+                if seen.of(login).0 > 0 {
                     // A session that had hidden: the wait begins anew.
                     return Ok(Vec::new());
                 }

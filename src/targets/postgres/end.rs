@@ -5,9 +5,9 @@ use super::error::Trouble;
 use super::mark::{self, MarkedBy, RoleKind};
 use super::observe;
 use super::pool::Conn;
-use super::render::{self, id, lit};
+use super::render::{self, id, lit, texts};
 use super::rows::Rows;
-use super::sessions::{self, Look, Seen, Which};
+use super::sessions::{self, Look, Which};
 use crate::cut;
 use crate::domain::{ErrorClass, Evidence};
 use crate::policy::EndWarrant;
@@ -18,12 +18,6 @@ use std::time::Duration;
 const TRIES: u32 = 20;
 /// Wait between two such tries.
 const TRY_EVERY: Duration = Duration::from_millis(10);
-
-/// No session at all.
-const NOBODY: Seen = Seen {
-    before: 0,
-    after: 0,
-};
 
 /// Which login is to be blocked.
 #[derive(Clone, Copy)]
@@ -55,16 +49,14 @@ impl PostgresTarget {
         let stays = format!(
             "EXISTS (SELECT FROM apono.\"grant\" WHERE login = {login} AND ended_at IS NULL)"
         );
-        let sql = self.record_sql(conn, warrant) + &sessions::look_sql(&login, Some(&stays));
+        let sql = self.record_sql(conn, warrant)
+            + &sessions::look_sql(&format!("ARRAY{login}"), Some(&stays));
         let rows = Rows::of(DOING, conn.batch(DOING, &sql).await?);
         let Some(login) = self.recorded_login(&rows, warrant)? else {
-            return Ok(sessions_ended("", NOBODY));
+            return Ok(sessions_ended("", (0, 0)));
         };
         let look = Look::read(&rows)?;
-        let seen = sessions::end_seen(conn, &login, Which::Present, look).await?;
-        if seen.after > 0 {
-            return Err(still_there(&login, seen));
-        }
+        let seen = end_found(conn, &login, Which::Present, look).await?;
         Ok(sessions_ended(&login, seen))
     }
 
@@ -82,10 +74,10 @@ impl PostgresTarget {
         else {
             let sql = render::closed(warrant.grant.id);
             conn.batch("note that the grant is closed", &sql).await?;
-            return Ok(sessions_ended("", NOBODY));
+            return Ok(sessions_ended("", (0, 0)));
         };
         cut::point("postgres.login.blocked");
-        let seen = end_all(conn, &login, look).await?;
+        let seen = end_found(conn, &login, Which::All, look).await?;
         self.note_closed(conn, warrant, &login).await?;
         let mut ended = sessions_ended(&login, seen);
         ended.evidence = ended.evidence.with("login_blocked", blocked);
@@ -97,7 +89,7 @@ impl PostgresTarget {
         let Some(block) = self.block(conn, Whose::Login(login)).await? else {
             return Ok(false);
         };
-        end_all(conn, login, block.look).await?;
+        end_found(conn, login, Which::All, block.look).await?;
         Ok(block.blocked)
     }
 
@@ -154,7 +146,7 @@ impl PostgresTarget {
         let blocked = !live && exists;
         let mut sql = render::block_commit(&login, until, exists);
         if blocked {
-            sql += &sessions::look_sql(&lit(&login), None);
+            sql += &sessions::look_sql(&texts([login.as_str()]), None);
         }
         let rows = Rows::of(BLOCK, conn.batch(BLOCK, &sql).await?);
         Ok(Some(Block {
@@ -217,7 +209,7 @@ impl PostgresTarget {
         warrant: &EndWarrant,
         login: &str,
     ) -> Result<(), Trouble> {
-        const DOING: &str = "read back the memberships of the login";
+        const DOING: &str = "note that the grant is closed";
         let sql = render::closed_unless_member(warrant.grant.id, login);
         let rows = Rows::of(DOING, conn.batch(DOING, &sql).await?);
         match rows.tagged("left").next() {
@@ -241,13 +233,23 @@ impl PostgresTarget {
     }
 }
 
-/// After the block nobody can come any more: all sessions found go, and none may be left.
-async fn end_all(conn: &Conn<'_>, login: &str, look: Look) -> Result<Seen, Trouble> {
-    let seen = sessions::end_seen(conn, login, Which::All, look).await?;
-    if seen.after > 0 {
-        return Err(still_there(login, seen));
+/// Ends the sessions found, none of which may be left; returns how many there were, and 0.
+async fn end_found(
+    conn: &Conn<'_>,
+    login: &str,
+    which: Which,
+    look: Look,
+) -> Result<(u32, u32), Trouble> {
+    let seen = sessions::end_seen(conn, &[login], which, look, sessions::WAIT).await?;
+    let (before, after) = seen.of(login);
+    if after > 0 {
+        return Err(Trouble::refused(
+            ErrorClass::Transient,
+            "sessions_left",
+            format!("{after} of {before} sessions of `{login}` have not ended yet"),
+        ));
     }
-    Ok(seen)
+    Ok((before, after))
 }
 
 /// The login on record for the grant, as an expression.
@@ -258,26 +260,15 @@ fn login_of(warrant: &EndWarrant) -> String {
     )
 }
 
-fn sessions_ended(login: &str, seen: Seen) -> Ended {
+fn sessions_ended(login: &str, (before, after): (u32, u32)) -> Ended {
     Ended {
         evidence: Evidence::default()
             .with("login", login)
-            .with("sessions_before", seen.before)
-            .with("sessions_after", seen.after),
+            .with("sessions_before", before)
+            .with("sessions_after", after),
         ended_at: None,
         reason: None,
-        sessions: Some((seen.before, seen.after)),
+        sessions: Some((before, after)),
         extended_until: None,
     }
-}
-
-fn still_there(login: &str, seen: Seen) -> Trouble {
-    Trouble::refused(
-        ErrorClass::Transient,
-        "sessions_left",
-        format!(
-            "{} of {} sessions of `{login}` have not ended yet",
-            seen.after, seen.before
-        ),
-    )
 }

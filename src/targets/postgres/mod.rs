@@ -26,11 +26,15 @@ mod sessions;
 mod settings;
 mod start;
 mod tls_files;
+mod together;
 
 pub use levels::published_table;
 pub use settings::SETTINGS;
 
-use super::{Applied, CheckReport, CleanedUp, Ended, Mended, RecordedGrant, Target, TargetError};
+use super::{
+    Applied, CheckReport, CleanedUp, Ended, EndedTogether, Mended, RecordedGrant, Target,
+    TargetError,
+};
 use crate::domain::{
     Change, ConnectorId, ErrorClass, Grant, Integration, IntegrationId, InvalidValue, LoginName,
     Plan, SettingsDigest, Start, Step,
@@ -333,6 +337,13 @@ impl Target for PostgresTarget {
         self.end_step(warrant, step)
             .await
             .map_err(|e| self.failed(e))
+    }
+
+    async fn end_together(
+        &self,
+        warrants: &[EndWarrant],
+    ) -> Result<Vec<EndedTogether>, TargetError> {
+        self.end_many(warrants).await.map_err(|e| self.failed(e))
     }
 
     async fn clean_up(&self) -> Result<Vec<CleanedUp>, TargetError> {

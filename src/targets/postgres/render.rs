@@ -1,5 +1,7 @@
 //! Owns the text of the transactions that start, extend and end access. Never runs them; values enter as `Ident` and `Literal` only.
 
+pub(super) mod together;
+
 use super::mark::{self, RoleKind};
 use super::settings::Home;
 use crate::domain::{EndReason, Grant, GrantId, Permission, ResourceRef, Start, StartGrant};
@@ -433,21 +435,28 @@ pub(super) fn block_read(login: &str) -> String {
     )
 }
 
-/// The second half: nobody may log in any more, or only until the latest remaining expiry.
-pub(super) fn block_commit(login: &str, until: Option<&str>, role_exists: bool) -> String {
-    let alter = match (role_exists, until) {
-        (false, _) => String::new(),
-        (true, Some(until)) => format!("ALTER ROLE {} VALID UNTIL {};\n", id(login), lit(until)),
-        (true, None) => format!(
+/// What is noted of a login that is blocked.
+const BLOCKED: &str = ", blocked_at = COALESCE(blocked_at, pg_catalog.clock_timestamp()), password_grant = NULL, password_attempt = NULL";
+
+/// Until when somebody may log in; never again without a time.
+fn valid_until(login: &str, until: Option<&str>) -> String {
+    match until {
+        Some(until) => format!("ALTER ROLE {} VALID UNTIL {};\n", id(login), lit(until)),
+        None => format!(
             "ALTER ROLE {} NOLOGIN PASSWORD NULL VALID UNTIL '-infinity';\n",
             id(login)
         ),
-    };
-    let blocked = if until.is_none() {
-        ", blocked_at = COALESCE(blocked_at, pg_catalog.clock_timestamp()), password_grant = NULL, password_attempt = NULL"
+    }
+}
+
+/// The second half: nobody may log in any more, or only until the latest remaining expiry.
+pub(super) fn block_commit(login: &str, until: Option<&str>, role_exists: bool) -> String {
+    let alter = if role_exists {
+        valid_until(login, until)
     } else {
-        ""
+        String::new()
     };
+    let blocked = if until.is_none() { BLOCKED } else { "" };
     format!(
         "{alter}UPDATE apono.login SET version = version + 1{blocked} WHERE name = {};\nCOMMIT;\n",
         lit(login)

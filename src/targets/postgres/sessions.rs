@@ -1,14 +1,14 @@
-//! Owns ending sessions of a login and seeing that they are gone. Never touches sessions of anyone else.
+//! Owns ending sessions of logins and seeing that they are gone. Never touches sessions of anyone else.
 
 use super::error::Trouble;
 use super::pool::Conn;
-use super::render::{lit, self_membership};
+use super::render::{self_membership, texts};
 use super::rows::Rows;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Longest wait for sessions to be gone; measured are 1 to 8 ms, also for a loop that swallows the cancel.
-const WAIT: Duration = Duration::from_secs(10);
+pub(super) const WAIT: Duration = Duration::from_secs(10);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(4);
 /// Looks after which the sessions that are left are told once more.
@@ -25,17 +25,31 @@ pub(super) enum Which {
     All,
 }
 
+/// Processes, and the login each serves.
+type Processes = BTreeMap<i64, String>;
+
 /// What was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Seen {
-    pub(super) before: u32,
-    pub(super) after: u32,
+    before: Processes,
+    after: Processes,
+}
+
+impl Seen {
+    /// Sessions of a login before and after.
+    pub(super) fn of(&self, login: &str) -> (u32, u32) {
+        let count = |processes: &Processes| {
+            let its = processes.values().filter(|served| *served == login);
+            u32::try_from(its.count()).unwrap_or(u32::MAX)
+        };
+        (count(&self.before), count(&self.after))
+    }
 }
 
 /// Processes found at one look.
 #[derive(Debug, Default)]
 pub(super) struct Look {
-    present: BTreeSet<i64>,
+    present: Processes,
     /// Processes without a name, which may be the login's.
     hidden: BTreeSet<i64>,
 }
@@ -43,111 +57,116 @@ pub(super) struct Look {
 impl Look {
     /// Reads what [`look_sql`] asked for.
     pub(super) fn read(rows: &Rows) -> Result<Self, Trouble> {
+        let hidden = rows.tagged("hidden").map(|line| line.number(0));
         Ok(Self {
-            present: pids(rows, "pid")?,
-            hidden: pids(rows, "hidden")?,
+            present: processes(rows)?,
+            hidden: hidden.collect::<Result<_, _>>()?,
         })
     }
 }
 
-/// Looks, ends the sessions and waits until none of them is left.
+/// Looks, ends the sessions of a login and waits until none of them is left.
 pub(super) async fn end(conn: &Conn<'_>, login: &str, which: Which) -> Result<Seen, Trouble> {
     const DOING: &str = "look for sessions of the login";
-    let sql = look_sql(&lit(login), None);
+    let sql = look_sql(&texts([login]), None);
     let look = Look::read(&Rows::of(DOING, conn.batch(DOING, &sql).await?))?;
-    end_seen(conn, login, which, look).await
+    end_seen(conn, &[login], which, look, WAIT).await
 }
 
-/// Ends the sessions found at a look and waits until none of them is left.
+/// Ends the sessions found at a look and waits until none of them is left, at most as long as given.
 pub(super) async fn end_seen(
     conn: &Conn<'_>,
-    login: &str,
+    logins: &[&str],
     which: Which,
     Look { present, hidden }: Look,
+    wait: Duration,
 ) -> Result<Seen, Trouble> {
-    end_hidden(conn, login, &hidden).await?;
-    let before = count(&present);
+    end_hidden(conn, logins, &hidden).await?;
     if present.is_empty() {
-        return Ok(Seen { before, after: 0 });
+        return Ok(Seen::default());
     }
-    let mut now = order(conn, login).await?;
+    let mut now = order(conn, logins).await?;
     let begun = Instant::now();
     let mut looks = 0;
     loop {
-        let left: BTreeSet<_> = match which {
-            Which::Present => now.intersection(&present).copied().collect(),
-            Which::All => now,
-        };
-        if left.is_empty() || begun.elapsed() > WAIT {
+        if which == Which::Present {
+            now.retain(|pid, _| present.contains_key(pid));
+        }
+        if now.is_empty() || begun.elapsed() > wait {
             return Ok(Seen {
-                before,
-                after: count(&left),
+                before: present,
+                after: now,
             });
         }
         looks += 1;
         tokio::time::sleep(LOOK_EVERY).await;
         // Each look is a transaction of its own: inside one, the view of sessions stands still.
         now = if looks % LOOKS_PER_ORDER == 0 {
-            order(conn, login).await?
+            order(conn, logins).await?
         } else {
-            look(conn, login).await?
+            look(conn, logins).await?
         };
     }
 }
 
-fn count(pids: &BTreeSet<i64>) -> u32 {
-    u32::try_from(pids.len()).unwrap_or(u32::MAX)
+fn processes(rows: &Rows) -> Result<Processes, Trouble> {
+    rows.tagged("pid")
+        .map(|line| Ok((line.number(0)?, line.text(1)?.to_owned())))
+        .collect()
 }
 
-fn pids(rows: &Rows, tag: &str) -> Result<BTreeSet<i64>, Trouble> {
-    rows.tagged(tag).map(|line| line.number(0)).collect()
+/// Asks for the processes that serve logins now; `logins` is an expression for an array of names.
+fn question(logins: &str) -> String {
+    format!(
+        "SELECT 'pid', pid, usename FROM pg_catalog.pg_stat_activity WHERE usename = ANY({logins});\n"
+    )
 }
 
-/// Asks for the processes that serve the login now; `login` is an expression.
-fn question(login: &str) -> String {
-    format!("SELECT 'pid', pid FROM pg_catalog.pg_stat_activity WHERE usename = {login};\n")
-}
-
-/// Asks for the processes that serve the login now. Under the condition, or without one always, also for those that wait
+/// Asks for the processes that serve logins now. Under the condition, or without one always, also for those that wait
 /// between log-in and their first appearance, where anybody can make them wait: they show only as a lock on a database,
-/// without a name. `login` is an expression.
-pub(super) fn look_sql(login: &str, hidden_if: Option<&str>) -> String {
+/// without a name. `logins` is an expression for an array of names.
+pub(super) fn look_sql(logins: &str, hidden_if: Option<&str>) -> String {
     let only_if = hidden_if.map(|condition| format!("AND {condition} "));
     format!(
         "{}SELECT DISTINCT 'hidden', l.pid FROM pg_catalog.pg_locks l\n\
          WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted\n\
          AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL)\n\
          {}LIMIT {MAX_HIDDEN};\n",
-        question(login),
+        question(logins),
         only_if.unwrap_or_default(),
     )
 }
 
-async fn look(conn: &Conn<'_>, login: &str) -> Result<BTreeSet<i64>, Trouble> {
+async fn look(conn: &Conn<'_>, logins: &[&str]) -> Result<Processes, Trouble> {
     const DOING: &str = "look for sessions of the login";
-    pids(
-        &Rows::of(DOING, conn.batch(DOING, &question(&lit(login))).await?),
-        "pid",
-    )
+    let sql = question(&texts(logins.iter().copied()));
+    processes(&Rows::of(DOING, conn.batch(DOING, &sql).await?))
 }
 
-/// Tells every session of the login to end, notes that some were seen, and looks again. The membership that gives us the
-/// right is rolled back; the order stands.
-async fn order(conn: &Conn<'_>, login: &str) -> Result<BTreeSet<i64>, Trouble> {
+/// Tells every session of the logins to end, notes that some were seen, and looks again. The memberships that give us the
+/// right are rolled back; the order stands.
+async fn order(conn: &Conn<'_>, logins: &[&str]) -> Result<Processes, Trouble> {
     const DOING: &str = "end the sessions of the login";
+    let names = texts(logins.iter().copied());
     let sql = format!(
-        "BEGIN;\n{}SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = {l};\nROLLBACK;\n\
-         BEGIN READ WRITE;\nUPDATE apono.login SET last_session_at = pg_catalog.clock_timestamp() WHERE name = {l};\nCOMMIT;\n{}",
-        self_membership(login, conn.version()),
-        question(&lit(login)),
-        l = lit(login)
+        "BEGIN;\n{}SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = ANY({names});\nROLLBACK;\n\
+         BEGIN READ WRITE;\nUPDATE apono.login SET last_session_at = pg_catalog.clock_timestamp() WHERE name = ANY({names});\nCOMMIT;\n{}",
+        self_memberships(conn, logins),
+        question(&names),
     );
     match conn.batch(DOING, &sql).await {
-        Ok(outcome) => pids(&Rows::of(DOING, outcome), "pid"),
-        // The role is gone, or somebody else works on it: the next look decides.
-        Err(error) if is_in_the_way(&error) => look(conn, login).await,
+        Ok(outcome) => processes(&Rows::of(DOING, outcome)),
+        // A role is gone, or somebody else works on it: the next look decides.
+        Err(error) if is_in_the_way(&error) => look(conn, logins).await,
         Err(error) => Err(error),
     }
+}
+
+fn self_memberships(conn: &Conn<'_>, logins: &[&str]) -> String {
+    logins
+        .iter()
+        .map(|login| self_membership(login, conn.version()))
+        .collect()
 }
 
 fn is_in_the_way(error: &Trouble) -> bool {
@@ -157,12 +176,16 @@ fn is_in_the_way(error: &Trouble) -> bool {
     )
 }
 
-/// Ends hidden processes of the login. An order to one that is not the login's is refused by the server.
-async fn end_hidden(conn: &Conn<'_>, login: &str, hidden: &BTreeSet<i64>) -> Result<(), Trouble> {
+/// Ends hidden processes of the logins. An order to one that is not theirs is refused by the server.
+async fn end_hidden(
+    conn: &Conn<'_>,
+    logins: &[&str],
+    hidden: &BTreeSet<i64>,
+) -> Result<(), Trouble> {
     for pid in hidden {
         let sql = format!(
             "BEGIN;\n{}SELECT pg_catalog.pg_terminate_backend({pid});\nROLLBACK;\n",
-            self_membership(login, conn.version()),
+            self_memberships(conn, logins),
         );
         match conn.batch("end a hidden session", &sql).await {
             Ok(_) => {}

@@ -178,6 +178,10 @@ impl Stage {
 
     /// Waits until nothing is under way, and then asks the checker.
     pub(super) fn rest(&mut self, who: &str) {
+        self.rest_with(&[who]);
+    }
+
+    fn rest_with(&mut self, people: &[&str]) {
         self.wait("the control plane waits for nothing", |stage| {
             stage.checker.is_settled()
         });
@@ -190,18 +194,25 @@ impl Stage {
             list.join("\n"),
             self.world.logs()
         );
-        self.nothing_else_moved(who, sight.lines());
+        self.nothing_else_moved(people, sight.lines());
     }
 
     /// Rests at the end of a story: what is not ours must be as it was.
     pub(super) fn part(&mut self, who: &str) {
-        self.rest(who);
+        self.part_with(&[who]);
+    }
+
+    pub(super) fn part_with(&mut self, people: &[&str]) {
+        self.rest_with(people);
         assert_eq!(self.foreign(), self.untouched);
     }
 
     /// The connector was started again since the last rest: that must have changed nothing about anybody else.
-    fn nothing_else_moved(&mut self, who: &str, lines: BTreeSet<String>) {
-        let mine = |line: &&String| line.contains(&format!("{who}_apono"));
+    fn nothing_else_moved(&mut self, people: &[&str], lines: BTreeSet<String>) {
+        let mine = |line: &&String| {
+            let mut logins = people.iter().map(|who| format!("{who}_apono"));
+            logins.any(|login| line.contains(&login))
+        };
         let moved: Vec<_> = lines
             .symmetric_difference(&self.settled)
             .filter(|line| !mine(line))

@@ -3,11 +3,17 @@
 use super::stage::Stage;
 use crate::support::cluster::Psql;
 use crate::support::world::{Login, World};
+use apono_connector::clock::{Clock, SystemClock};
+use jiff::Timestamp;
 use std::collections::HashMap;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// How long a grant lasts that is to end by itself: enough to start it and open a session on a busy machine.
 const LASTS: &str = "3s";
+
+/// How long grants last that are to be over together: enough to start both.
+const LASTS_TOGETHER: Duration = Duration::from_secs(3);
 
 /// What a connector is in the middle of when it dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +27,8 @@ pub(super) enum Story {
     Revoke,
     /// An end by the clock, with a session open and the control plane gone.
     Expiry,
+    /// The ends of two persons at the same moment, by a connector that was not there when their time was over.
+    Together,
     /// Removal of a login that owns something.
     CleanUp,
     /// A membership somebody added behind our back is taken away.
@@ -36,22 +44,24 @@ pub(super) struct Played {
 }
 
 impl Story {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Start,
         Self::Overlap,
         Self::Extend,
         Self::Revoke,
         Self::Expiry,
+        Self::Together,
         Self::CleanUp,
         Self::Mend,
     ];
     /// Those that need no clean-up.
-    pub(super) const PATIENT: [Self; 6] = [
+    pub(super) const PATIENT: [Self; 7] = [
         Self::Expiry,
         Self::Start,
         Self::Overlap,
         Self::Extend,
         Self::Revoke,
+        Self::Together,
         Self::Mend,
     ];
 
@@ -62,6 +72,7 @@ impl Story {
             Self::Extend => "extend",
             Self::Revoke => "revoke",
             Self::Expiry => "expiry",
+            Self::Together => "together",
             Self::CleanUp => "clean-up",
             Self::Mend => "mend",
         }
@@ -76,6 +87,10 @@ impl Story {
             Self::Extend => extend(stage, &who, fuse),
             Self::Revoke => revoke(stage, &who, fuse),
             Self::Expiry => expiry(stage, &who, fuse),
+            Self::Together => {
+                let other = stage.person();
+                together(stage, [&who, &other], fuse)
+            }
             Self::CleanUp => clean_up(stage, &who, fuse),
             Self::Mend => mend(stage, &who, fuse),
         }
@@ -184,6 +199,29 @@ fn expiry(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     Played { died, points }
 }
 
+fn together(stage: &mut Stage, people: [&str; 2], fuse: Option<&str>) -> Played {
+    stage.revive();
+    let until = SystemClock.now() + LASTS_TOGETHER;
+    let logins = people.map(|who| stage.act(|world| grant_until(world, who, until)));
+    stage.kill();
+    stage.wait("both grants are over", |_| SystemClock.now() > until);
+    stage.boot(fuse);
+    let mut played = played(stage, fuse);
+    // Before and after it all is the same as when one grant ends.
+    let alone = ["journal.", "deliver.", "lease.", "session."];
+    let end = played
+        .points
+        .iter()
+        .position(|p| p == "end.together.after#1");
+    played.points.truncate(end.map_or(0, |at| at + 1));
+    played
+        .points
+        .retain(|point| !alone.iter().any(|other| point.starts_with(other)));
+    stage.part_with(&people);
+    logins.iter().for_each(|login| refused(stage, login));
+    played
+}
+
 fn clean_up(stage: &mut Stage, who: &str, fuse: Option<&str>) -> Played {
     stage.revive();
     remove_powerless_owner(&stage.world);
@@ -271,6 +309,18 @@ pub(super) fn plant_membership(world: &World, login: &Login) {
         "SET ROLE {}; GRANT {role} TO {}",
         world.road.admin, login.user
     ));
+}
+
+fn grant_until(world: &World, who: &str, until: Timestamp) -> Login {
+    let database = world.road.database.clone();
+    world
+        .grant_in(
+            "orders",
+            &["postgresql-schema", &database, "public"],
+            &format!("{who}@example.com"),
+            &["--permission", "READ_ONLY", "--until", &until.to_string()],
+        )
+        .unwrap_or_else(|error| panic!("{error}\n{}", world.logs()))
 }
 
 pub(super) fn grant(world: &World, who: &str, schema: &str, lasts: &str) -> Login {

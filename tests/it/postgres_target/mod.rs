@@ -8,4 +8,5 @@ mod levels;
 mod lifecycle;
 mod planted;
 mod roads;
+mod together;
 mod world;
