@@ -12,8 +12,8 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 /// What a primary of these tests is set to: a commit that was answered is on disk, and what a copy needs is kept.
 pub(crate) const PRIMARY: &str = "synchronous_commit = on\nwal_keep_size = '256MB'";
-/// Versions there can be at most.
-const VERSIONS: usize = 6;
+/// Variants of [`Version`]: 13 to 18, and one that speaks German.
+const VERSIONS: usize = 7;
 
 /// A primary and its replica, which tests take in turns.
 pub(crate) struct Pair {
