@@ -315,7 +315,8 @@ on_every_server! {
                 if in_the_middle && first_time {
                     let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
                     let killed = superuser.query("end the walker", kill, &[&road.connector.application_name]).await.unwrap();
-                    assert_eq!(killed.len(), 2, "the home session and the one in the database");
+                    // That of the database before may not be gone yet.
+                    assert!(killed.len() >= 2, "the home session and the one in the database");
                 }
             }
             items
