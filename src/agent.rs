@@ -166,7 +166,7 @@ async fn executor(
         ledger: ledger.clone(),
         control: Arc::<HttpControlPlane>::clone(&control),
         registry: Arc::new(registry),
-        synchroniser: Arc::new(Walker::new(connector.clone(), control)),
+        synchroniser: Arc::new(Walker::new(connector.clone(), control, &config.state_dir)),
         metrics: Arc::clone(metrics),
         health: Arc::clone(health),
     };

@@ -12,6 +12,8 @@ mod ground;
 #[cfg(test)]
 mod idle;
 #[cfg(test)]
+mod inventory;
+#[cfg(test)]
 mod lanes;
 #[cfg(test)]
 mod latency;

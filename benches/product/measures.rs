@@ -1,10 +1,14 @@
 //! Owns which measures there are and that the program ends in time.
 
-use crate::{direct, idle, lanes, latency, offline, reopen};
+use crate::{direct, idle, inventory, lanes, latency, offline, reopen};
 use std::time::Duration;
 
 /// Longest time for everything; more means that something hangs.
 const LIMIT: Duration = Duration::from_secs(600);
+/// The same for a million tables, most of it for making them.
+const LIMIT_OF_A_MILLION: Duration = Duration::from_secs(5400);
+/// Taken only when asked for by its whole name.
+const MILLION: &str = "inventory-1m-tables";
 
 /// Takes the measures that were asked for.
 pub(crate) fn run() {
@@ -14,6 +18,8 @@ pub(crate) fn run() {
         .filter(|argument| !argument.starts_with("--"))
         .collect();
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|start| name.starts_with(start));
+    let million = asked.iter().any(|name| name == MILLION);
+    let limit = if million { LIMIT_OF_A_MILLION } else { LIMIT };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -36,11 +42,17 @@ pub(crate) fn run() {
             if wanted("offline-ends-50") {
                 offline::measure().await;
             }
+            if wanted("inventory-100k-tables") {
+                inventory::measure("inventory-100k-tables", 100_000).await;
+            }
+            if million {
+                inventory::measure(MILLION, 1_000_000).await;
+            }
             if wanted("idle") {
                 idle::measure().await;
             }
         };
-        tokio::time::timeout(LIMIT, all)
+        tokio::time::timeout(limit, all)
             .await
             .expect("the measures end in time");
     });

@@ -1,16 +1,17 @@
 //! Owns the answers rooms give each other through the traits they define: credentials for targets, inventory for the executor.
 
-use crate::control::{ControlPlane, HttpControlPlane};
+use crate::control::ControlPlane;
 use crate::domain::{
     ConnectorId, ErrorClass, Failure, Integration, InvalidValue, SecretRef, shown,
 };
 use crate::executor::Synchroniser;
-use crate::inventory::{CHANNEL_RECORDS, PostgresCatalog, RecordSender, Source};
+use crate::inventory::{PostgresCatalog, ReportError, Reporter};
 use crate::secrets::{FileStore, SecretStore};
 use crate::targets::postgres::{self, CredentialSource, DatabaseCredential, PostgresTarget};
 use crate::targets::{Target, TargetError, TargetFactory};
 use async_trait::async_trait;
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Makes PostgreSQL targets whose credential comes from the integration's secret reference.
@@ -79,17 +80,21 @@ impl CredentialSource for Secret {
     }
 }
 
-/// Walks an integration and uploads what it finds.
+/// Walks an integration and reports what changed.
 pub(super) struct Walker {
     targets: PostgresTargets,
-    control: Arc<HttpControlPlane>,
+    reporter: Reporter,
 }
 
 impl Walker {
-    pub(super) fn new(connector: ConnectorId, control: Arc<HttpControlPlane>) -> Self {
+    pub(super) fn new(
+        connector: ConnectorId,
+        control: Arc<dyn ControlPlane>,
+        state_folder: &Path,
+    ) -> Self {
         Self {
             targets: PostgresTargets::new(connector),
-            control,
+            reporter: Reporter::new(control, state_folder),
         }
     }
 
@@ -117,41 +122,43 @@ impl Synchroniser for Walker {
             .catalog(integration)
             .await
             .map_err(|error| error.failure().clone())?;
-        let (sender, records) = tokio::sync::mpsc::channel(CHANNEL_RECORDS);
-        let (walked, uploaded) = tokio::join!(
-            catalog.walk(RecordSender::new(sender)),
-            self.control.upload_inventory(integration.id, records),
-        );
-        // The walk's own error explains an aborted upload; an upload that broke off explains a walk nobody listened to.
-        match (walked, uploaded) {
-            (Ok(count), Ok(_)) => Ok(count),
-            (_, Err(error)) if !matches!(error, crate::control::ControlError::Aborted) => {
-                Err(Failure {
-                    class: error.class(),
-                    reason: "inventory_not_uploaded",
-                    message: error.to_string(),
-                    hint: None,
-                    retry_after: error.retry_after(),
-                })
+        match self.reporter.report(&catalog).await {
+            Ok(reported) => {
+                tracing::info!(
+                    integration.id = %integration.id,
+                    records = reported.records,
+                    changed = reported.changed,
+                    gone = reported.gone,
+                    bytes = reported.bytes,
+                    parts = reported.parts,
+                    full = reported.full,
+                    "changes of the inventory of `{}` reported",
+                    integration.name
+                );
+                Ok(reported.records)
             }
-            (walked, _) => Err(unread(integration, walked.err())),
+            Err(error) => Err(unreported(integration, &error)),
         }
     }
 }
 
-fn unread(integration: &Integration, error: Option<crate::inventory::SourceError>) -> Failure {
-    let source = error.as_ref().map(|error| error as &dyn Error);
-    tracing::warn!(integration.id = %integration.id, error = source, "the inventory of `{}` could not be read", integration.name);
+fn unreported(integration: &Integration, error: &ReportError) -> Failure {
+    tracing::warn!(
+        integration.id = %integration.id,
+        error = error as &dyn Error,
+        "the inventory of `{}` could not be reported",
+        integration.name
+    );
+    let (reason, hint, retry_after) = match error {
+        ReportError::Source(error) => ("inventory_not_read", error.hint(), None),
+        ReportError::Upload(error) => ("inventory_not_uploaded", None, error.retry_after()),
+        ReportError::Broken => ("inventory_not_compared", None, None),
+    };
     Failure {
-        class: error
-            .as_ref()
-            .map_or(ErrorClass::Transient, |error| error.class()),
-        reason: "inventory_not_read",
-        message: error.as_ref().map_or_else(
-            || "the inventory upload was aborted".to_owned(),
-            ToString::to_string,
-        ),
-        hint: error.and_then(|error| error.hint()),
-        retry_after: None,
+        class: error.class(),
+        reason,
+        message: error.to_string(),
+        hint,
+        retry_after,
     }
 }

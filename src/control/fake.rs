@@ -2,8 +2,8 @@
 
 use super::{
     ControlError, ControlPlane, GrantsList, Header, Heartbeat, Hello, IntegrationsList,
-    InventoryItem, InventoryStream, LeaseAsk, Leased, ListedGrant, ListedIntegration, ParsedTask,
-    Renewal, Renewed, Session, TaskReport,
+    InventoryBase, InventoryPart, InventoryReceipt, LeaseAsk, Leased, ListedGrant,
+    ListedIntegration, ParsedTask, Renewal, Renewed, Session, TaskReport,
 };
 use crate::clock::SharedClock;
 use crate::domain::{
@@ -330,19 +330,20 @@ impl ControlPlane for FakeControl {
         })
     }
 
-    async fn upload_inventory(
+    async fn send_inventory(
         &self,
         _integration: IntegrationId,
-        mut records: InventoryStream,
-    ) -> Result<u64, ControlError> {
-        let mut count = 0;
-        while let Some(item) = records.recv().await {
-            match item {
-                InventoryItem::Record(_) => count += 1,
-                InventoryItem::Complete => return Ok(count),
-            }
-        }
-        Err(ControlError::Aborted)
+        part: &InventoryPart,
+    ) -> Result<InventoryReceipt, ControlError> {
+        let (_inside, header) = self.enter("inventory")?;
+        let base = InventoryBase {
+            epoch: header.epoch,
+            revision: 1,
+        };
+        Ok(InventoryReceipt {
+            header,
+            committed: part.last.then_some(base),
+        })
     }
 }
 

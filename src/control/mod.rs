@@ -6,16 +6,19 @@ mod error;
 pub mod fake;
 mod fields;
 mod http;
+mod parcel;
 pub mod protocol;
 mod render;
 
 pub use convert::{ParsedTask, parse_task};
 pub use error::{ControlError, SetupError};
 pub use http::{HttpControlPlane, HttpOptions, OutboundProxy, TimeLimits, TokenSource};
+pub use parcel::{InventoryParcel, InventoryPart};
+pub use protocol::InventoryBase;
 
 use crate::domain::{
-    EndReport, Grant, Integration, IntegrationId, InventoryRecord, Lease, SessionId, TaskId,
-    TaskOutcome,
+    AccessRecord, EndReport, Grant, Integration, IntegrationId, InventoryId, InventoryRecord,
+    Lease, SessionId, TaskId, TaskOutcome,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -59,26 +62,37 @@ pub trait ControlPlane: Send + Sync {
     async fn grants(&self, since: u64) -> Result<GrantsList, ControlError>;
     /// Reads the integrations that changed since a revision; 0 reads all.
     async fn integrations(&self, since: u64) -> Result<IntegrationsList, ControlError>;
-    /// Streams a full inventory and returns its revision. Nothing is reported unless the stream ends with
-    /// [`InventoryItem::Complete`].
-    async fn upload_inventory(
+    /// Sends one part of an inventory upload. Idempotent per upload and part; nothing is reported before the last part. A
+    /// conflict means that the base is not known or the upload is lost.
+    async fn send_inventory(
         &self,
         integration: IntegrationId,
-        records: InventoryStream,
-    ) -> Result<u64, ControlError>;
+        part: &InventoryPart,
+    ) -> Result<InventoryReceipt, ControlError>;
 }
 
-/// What exists, on its way to the control plane. The upload is committed only after [`InventoryItem::Complete`]: a source
-/// that fails just drops its sender, and nothing changes there.
-pub type InventoryStream = tokio::sync::mpsc::Receiver<InventoryItem>;
-
-/// One item of an inventory upload.
+/// One line of an inventory upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InventoryItem {
-    /// Something that exists.
-    Record(Box<InventoryRecord>),
-    /// The walk is complete: what was not sent does not exist.
-    Complete,
+pub enum InventoryChange {
+    /// A resource that is new or changed.
+    Resource(Box<InventoryRecord>),
+    /// Access that is new or changed.
+    Access(Box<AccessRecord>),
+    /// What was reported and is gone.
+    Gone(InventoryId),
+    /// What is within this path could not be looked at.
+    Unseen(Vec<String>),
+    /// What is within this path and not in the upload is gone.
+    Replace(Vec<String>),
+}
+
+/// The answer to a part of an inventory upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InventoryReceipt {
+    /// What comes with every answer.
+    pub header: Header,
+    /// What later changes can be based on; only once the upload is committed.
+    pub committed: Option<InventoryBase>,
 }
 
 /// What an instance says when it registers.

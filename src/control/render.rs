@@ -1,9 +1,10 @@
 //! Owns the door from domain to wire. Never sends more than the limits of the protocol.
 
 use super::protocol as wire;
-use super::{Heartbeat, IntegrationHealth};
+use super::{Heartbeat, IntegrationHealth, InventoryChange};
 use crate::domain::{
-    CredentialChange, EndReport, Failure, InventoryRecord, RecordStatus, StartReport, TaskOutcome,
+    AccessRecord, CredentialChange, EndReport, Failure, InventoryRecord, RecordStatus, StartReport,
+    TaskOutcome,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -96,29 +97,57 @@ fn health(health: &IntegrationHealth) -> wire::IntegrationHealthSpec {
     }
 }
 
-pub(super) fn inventory_line(record: &InventoryRecord) -> wire::InventoryLine {
+pub(super) fn inventory_line(change: &InventoryChange) -> wire::InventoryLine {
+    match change {
+        InventoryChange::Resource(record) => wire::InventoryLine::Upsert {
+            resource: resource(record),
+        },
+        InventoryChange::Access(record) => wire::InventoryLine::Access {
+            access: access(record),
+        },
+        InventoryChange::Gone(id) => wire::InventoryLine::Delete { id: id.to_string() },
+        InventoryChange::Unseen(under) => wire::InventoryLine::Unseen {
+            under: under.clone(),
+        },
+        InventoryChange::Replace(under) => wire::InventoryLine::Replace {
+            under: under.clone(),
+        },
+    }
+}
+
+fn resource(record: &InventoryRecord) -> wire::ResourceRecord {
     let (status, problem) = match &record.status {
         RecordStatus::Active => ("active", None),
         RecordStatus::Error(problem) => ("error", Some(cut(problem))),
     };
-    wire::InventoryLine::Upsert {
-        resource: wire::ResourceRecord {
-            id: record.id.clone(),
-            native_id: record.native_id.clone(),
-            name: record.name.clone(),
-            path: record.path.clone(),
-            kind: record.kind.as_str().to_owned(),
-            flavour: record.flavour.clone(),
-            owner: record.owner.clone(),
-            comment: record.comment.as_deref().map(cut),
-            permissions: record
-                .permissions
-                .iter()
-                .map(|permission| permission.as_str().to_owned())
-                .collect(),
-            status: status.to_owned(),
-            problem,
-        },
+    wire::ResourceRecord {
+        id: record.id.to_string(),
+        native_id: record.native_id.clone(),
+        name: record.name.clone(),
+        path: record.path.clone(),
+        kind: record.kind.as_str().to_owned(),
+        flavour: record.flavour.clone(),
+        owner: record.owner.clone(),
+        comment: record.comment.as_deref().map(cut),
+        tags: record.tags.clone(),
+        permissions: record
+            .permissions
+            .iter()
+            .map(|permission| permission.as_str().to_owned())
+            .collect(),
+        status: status.to_owned(),
+        problem,
+    }
+}
+
+fn access(record: &AccessRecord) -> wire::AccessSpec {
+    wire::AccessSpec {
+        id: record.id.to_string(),
+        holder: record.holder.clone(),
+        kind: record.kind.as_str().to_owned(),
+        path: record.path.clone(),
+        privileges: record.privileges.clone(),
+        may_pass_on: record.may_pass_on.clone(),
     }
 }
 

@@ -29,7 +29,7 @@ pub use class::{ErrorClass, Failure};
 pub use grant::{Grant, Start};
 pub use ids::{ConnectorId, GrantId, InstanceId, IntegrationId, SessionId, TaskId};
 pub use integration::{Integration, IntegrationState, SecretRef, SettingsDigest};
-pub use inventory::{InventoryRecord, RecordStatus};
+pub use inventory::{AccessRecord, InventoryId, InventoryRecord, RecordStatus};
 pub use outcome::{
     CredentialChange, EndReason, EndReport, SealedCredential, StartReport, TaskOutcome,
 };

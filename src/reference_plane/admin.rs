@@ -1,7 +1,8 @@
 //! Owns the wire types of the admin API. Never used by the connector.
 
 use crate::control::protocol::{
-    ErrorSpec, GrantSpec, HeartbeatRequest, PrincipalSpec, ResourceRecord, ResourceSpec, StartSpec,
+    AccessSpec, ErrorSpec, GrantSpec, HeartbeatRequest, PrincipalSpec, ResourceRecord,
+    ResourceSpec, StartSpec,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -51,7 +52,7 @@ pub struct IntegrationView {
     pub message: String,
     /// How many resources the last inventory has.
     pub resources: u64,
-    /// When the last inventory was committed.
+    /// When the walk of the last inventory began.
     pub inventory_at: Option<Timestamp>,
 }
 
@@ -217,13 +218,58 @@ pub struct InstanceViews {
     pub instances: Vec<InstanceView>,
 }
 
+/// How old a line of an inventory is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Age {
+    /// When it was first reported.
+    pub first_seen_at: Timestamp,
+    /// When it last changed.
+    pub changed_at: Timestamp,
+    /// When a walk last came by it: earlier than the last inventory where that could not look, 1970 where none ever could.
+    pub seen_at: Timestamp,
+    /// When a complete walk first missed it; such lines are kept for 30 days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_at: Option<Timestamp>,
+}
+
+/// A resource with its age.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct InventoryEntry {
+    /// The resource; its status may also be `deleted`.
+    #[serde(flatten)]
+    pub resource: ResourceRecord,
+    /// How old that is.
+    pub age: Age,
+}
+
 /// A page of an inventory.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct InventoryPage {
     /// The inventory's revision.
     pub revision: u64,
     /// At most 1,000 resources, in the order of their paths.
-    pub resources: Vec<ResourceRecord>,
+    pub resources: Vec<InventoryEntry>,
+    /// Where to go on; nothing at the end.
+    pub next: Option<u64>,
+}
+
+/// Access no connector gave, with its age.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StandingAccess {
+    /// The access.
+    #[serde(flatten)]
+    pub access: AccessSpec,
+    /// How old that is.
+    pub age: Age,
+}
+
+/// A page of who has access already.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AccessPage {
+    /// The inventory's revision.
+    pub revision: u64,
+    /// At most 1,000, in the order of what it is access to.
+    pub access: Vec<StandingAccess>,
     /// Where to go on; nothing at the end.
     pub next: Option<u64>,
 }

@@ -1,5 +1,6 @@
 //! The control channel against a control plane that answers in order, badly, or not at all.
 
+mod inventory;
 mod scripted;
 mod way_out;
 
@@ -7,19 +8,15 @@ use apono_connector::address::ControlPlaneUrl;
 use apono_connector::clock::SystemClock;
 use apono_connector::control::{
     ControlError, ControlPlane, Heartbeat, Hello, HttpControlPlane, HttpOptions, IntegrationHealth,
-    IntegrationStatus, InventoryItem, LeaseAsk, ParsedTask, Renewal, TaskReport, TimeLimits,
-    TokenSource,
+    IntegrationStatus, LeaseAsk, ParsedTask, Renewal, TaskReport, TimeLimits, TokenSource,
 };
 use apono_connector::domain::{
     ConnectorId, CredentialChange, EndReason, EndReport, ErrorClass, Failure, GrantId,
-    IntegrationId, InventoryRecord, Permission, RecordStatus, ResourceKind, SealedCredential,
-    SessionId, StartReport, TaskId, TaskOutcome,
+    IntegrationId, SealedCredential, SessionId, StartReport, TaskId, TaskOutcome,
 };
 use apono_connector::secret::Secret;
-use flate2::read::GzDecoder;
 use scripted::{Reply, Scripted};
 use serde_json::{Value, json};
-use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -563,124 +560,4 @@ async fn without_a_token_nothing_is_sent() {
     assert_eq!(error.class(), ErrorClass::Unauthorised);
     assert!(error.to_string().contains("/nowhere/token"), "{error}");
     assert!(server.received().is_empty());
-}
-
-fn record(nth: u64) -> InventoryItem {
-    InventoryItem::Record(Box::new(InventoryRecord {
-        id: format!("postgresql-schema/app/{nth}"),
-        native_id: nth.to_string(),
-        name: format!("schema \"{nth}\"\n"),
-        path: vec!["app".to_owned(), format!("schema \"{nth}\"\n")],
-        kind: ResourceKind::PostgresSchema,
-        flavour: String::new(),
-        owner: Some("owner".to_owned()),
-        comment: None,
-        permissions: vec![Permission::ReadOnly, Permission::ReadWrite],
-        status: RecordStatus::Error("no right".to_owned()),
-    }))
-}
-
-/// Uploads what the source sends; returns the result, and the lines that arrived.
-async fn upload(
-    server: &Scripted,
-    source: impl AsyncFnOnce(tokio::sync::mpsc::Sender<InventoryItem>),
-) -> (Result<u64, ControlError>, Vec<Value>) {
-    let plane = plane(options(&server.url()));
-    let (send, receive) = tokio::sync::mpsc::channel(4);
-    let (result, ()) = tokio::join!(
-        plane.upload_inventory(IntegrationId::new(id(30)), receive),
-        source(send)
-    );
-    // An aborted body is seen by the server a moment later; one aborted at once is never sent.
-    let arrived = async {
-        while server.received().is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    if tokio::time::timeout(CALL, arrived).await.is_err() {
-        return (result, Vec::new());
-    }
-    let mut text = Vec::new();
-    // The end of an aborted body is missing, so that is what reading it says.
-    let _end = GzDecoder::new(&server.received()[0].body[..]).read_to_end(&mut text);
-    let lines = text
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| serde_json::from_slice(line).ok());
-    (result, lines.collect())
-}
-
-#[tokio::test]
-async fn an_inventory_is_streamed_and_committed_with_its_count() {
-    let reply = Reply::json(200, &json!({ "header": header(), "revision": 8 }));
-    let server = Scripted::start([reply]).await;
-    let (result, lines) = upload(&server, async |send| {
-        for nth in 0..5_000 {
-            send.send(record(nth)).await.unwrap();
-        }
-        send.send(InventoryItem::Complete).await.unwrap();
-    })
-    .await;
-    assert_eq!(result.unwrap(), 8);
-    let request = &server.received()[0];
-    assert!(request.complete);
-    assert_eq!(request.header("content-encoding"), Some("gzip"));
-    assert_eq!(request.header("content-type"), Some("application/x-ndjson"));
-    let line = format!(
-        "POST /v1/connectors/c1/integrations/{}/inventory HTTP/1.1",
-        id(30)
-    );
-    assert_eq!(request.request_line(), line);
-    assert_eq!(lines.len(), 5_002);
-    assert_eq!(lines[0]["op"], "begin");
-    assert_eq!(lines[0].get("base"), None);
-    assert_eq!(lines[5_001], json!({ "op": "commit", "count": 5_000 }));
-    insta::assert_snapshot!(lines[1], @r#"
-    {"op":"upsert","resource":{"flavour":"","id":"postgresql-schema/app/0","name":"schema \"0\"\n","native_id":"0","owner":"owner","path":["app","schema \"0\"\n"],"permissions":["READ_ONLY","READ_WRITE"],"problem":"no right","status":"error","type":"postgresql-schema"}}
-    "#);
-}
-
-#[tokio::test]
-async fn a_source_that_stops_half_way_aborts_the_upload_without_a_commit() {
-    for count in [0, 3, 5_000] {
-        let server = Scripted::start([]).await;
-        let (result, lines) = upload(&server, async |send| {
-            for nth in 0..count {
-                send.send(record(nth)).await.unwrap();
-            }
-        })
-        .await;
-        assert!(matches!(result, Err(ControlError::Aborted)), "{result:?}");
-        assert!(server.received().iter().all(|request| !request.complete));
-        assert_eq!(lines.is_empty(), count < 5_000);
-        assert!(lines.iter().all(|line| line["op"] != "commit"));
-    }
-}
-
-#[tokio::test]
-async fn an_upload_the_control_plane_refuses_stops_the_source() {
-    let head = b"HTTP/1.1 413 x\r\ncontent-length: 0\r\n\r\n".to_vec();
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
-        .await
-        .unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let plane = plane(options(&url));
-    let (send, receive) = tokio::sync::mpsc::channel(4);
-    let refuse = async {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut some = [0; 1024];
-        assert!(stream.read(&mut some).await.unwrap() > 0);
-        stream.write_all(&head).await.unwrap();
-        stream
-    };
-    let source = async {
-        for nth in 0.. {
-            if send.send(record(nth)).await.is_err() {
-                break;
-            }
-        }
-    };
-    let uploading = plane.upload_inventory(IntegrationId::new(id(30)), receive);
-    let (result, _stream, ()) = tokio::join!(uploading, refuse, source);
-    assert_eq!(result.unwrap_err().class(), ErrorClass::Bug);
 }

@@ -23,6 +23,8 @@ mod fighting_user;
 #[cfg(test)]
 mod grant_lifecycle;
 #[cfg(test)]
+mod inventory_reports;
+#[cfg(test)]
 mod ledger_open;
 #[cfg(test)]
 mod misbehaving_plane;

@@ -2,11 +2,12 @@
 
 use crate::support::cluster::{fresh, on_every_server};
 use crate::support::road::{Road, set_up_admin_road};
-use apono_connector::control::InventoryItem;
 use apono_connector::domain::{
     ErrorClass, IntegrationId, InventoryRecord, Permission, RecordStatus, ResourceKind, ResourceRef,
 };
-use apono_connector::inventory::{PostgresCatalog, RecordSender, Source, SourceError};
+use apono_connector::inventory::{
+    InventoryItem, PostgresCatalog, RecordSender, Source, SourceError,
+};
 use apono_connector::pg::{ConnectOptions, Ident, Session};
 use apono_connector::secret::Secret;
 use std::collections::HashSet;
@@ -40,8 +41,8 @@ async fn walk(catalog: &PostgresCatalog) -> (Vec<InventoryItem>, Result<u64, Sou
 
 fn record(item: &InventoryItem) -> Option<&InventoryRecord> {
     match item {
-        InventoryItem::Record(record) => Some(record),
-        InventoryItem::Complete => None,
+        InventoryItem::Resource(record) => Some(record),
+        InventoryItem::Access(_) | InventoryItem::Unseen(_) | InventoryItem::Complete => None,
     }
 }
 
@@ -49,6 +50,7 @@ fn record(item: &InventoryItem) -> Option<&InventoryRecord> {
 async fn list(catalog: &PostgresCatalog) -> Vec<InventoryRecord> {
     let (mut items, ended) = walk(catalog).await;
     assert_eq!(items.pop(), Some(InventoryItem::Complete));
+    items.retain(|item| !matches!(item, InventoryItem::Unseen(_)));
     assert_eq!(ended.unwrap(), items.len() as u64);
     items.iter().filter_map(record).cloned().collect()
 }
@@ -313,7 +315,8 @@ on_every_server! {
                 if in_the_middle && first_time {
                     let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
                     let killed = superuser.query("end the walker", kill, &[&road.connector.application_name]).await.unwrap();
-                    assert_eq!(killed.len(), 2, "the home session and the one in the database");
+                    // That of the database before may not be gone yet.
+                    assert!(killed.len() >= 2, "the home session and the one in the database");
                 }
             }
             items

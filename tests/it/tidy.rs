@@ -63,7 +63,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("inventory", &["clock", "control", "domain", "pg", "secret"]),
+    (
+        "inventory",
+        &["clock", "control", "domain", "pg", "retry", "secret"],
+    ),
     ("operator", &["clock", "domain", "executor", "lifecycle"]),
     ("lifecycle", &["domain"]),
     // Beside the tower.
@@ -109,11 +112,7 @@ const EDGES: &[Edge] = &[
         &["src/pg/", "src/targets/postgres/"],
         "verifiers are made beside the logins",
     ),
-    edge(
-        &["redb"],
-        &["src/ledger/"],
-        "the ledger is the only thing on disk",
-    ),
+    edge(&["redb"], &["src/ledger/"], "the ledger is the only store"),
     edge(
         &["rusqlite"],
         &["src/reference_plane/"],

@@ -1,7 +1,7 @@
 //! Owns reading an answer within limits. Never trusts a length, a status or a text the other side chose.
 
 use crate::control::protocol::{self as wire, MAX_ANSWER_BYTES, MAX_PAGE};
-use crate::control::{ControlError, Session};
+use crate::control::{ControlError, InventoryBase, InventoryReceipt, Session};
 use crate::domain::{SessionId, shown};
 use crate::secret::Secret;
 use jiff::{Timestamp, fmt::rfc2822};
@@ -161,6 +161,24 @@ pub(super) fn session(reply: wire::SessionReply) -> Result<Session, ControlError
         poll_wait: seconds(reply.poll_wait_s, 1, wire::MAX_WAIT_S),
         heartbeat_every: seconds(reply.heartbeat_s, 1, 300),
         renew_every: seconds(reply.renew_s, 1, 60),
+    })
+}
+
+/// Checks the answer to a part of an inventory upload; the last part must have committed it.
+pub(super) fn receipt(
+    reply: wire::InventoryReply,
+    last: bool,
+) -> Result<InventoryReceipt, ControlError> {
+    if last && reply.revision.is_none() {
+        let problem = "it has no `revision`, must have one after the last part";
+        return Err(garbled("inventory", problem.to_owned()));
+    }
+    Ok(InventoryReceipt {
+        committed: reply.revision.map(|revision| InventoryBase {
+            epoch: reply.header.epoch,
+            revision,
+        }),
+        header: reply.header.into(),
     })
 }
 

@@ -2,7 +2,6 @@
 
 mod answer;
 mod token;
-mod upload;
 
 pub use token::TokenSource;
 
@@ -11,7 +10,8 @@ use super::error::SetupError;
 use super::protocol as wire;
 use super::{
     ControlError, ControlPlane, GrantsList, Header, Heartbeat, Hello, IntegrationsList,
-    InventoryStream, LeaseAsk, Leased, Renewal, Renewed, Session, TaskReport, render,
+    InventoryPart, InventoryReceipt, LeaseAsk, Leased, Renewal, Renewed, Session, TaskReport,
+    render,
 };
 use crate::address::ControlPlaneUrl;
 use crate::clock::SharedClock;
@@ -21,19 +21,18 @@ use crate::domain::{
 use crate::secret::Secret;
 use answer::Answered;
 use async_trait::async_trait;
-use reqwest::{Body, Client, Method, RequestBuilder};
+use reqwest::{Client, Method, RequestBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use token::TokenKeeper;
-use upload::Filled;
 use url::Url;
 
 /// What a lease call may take beyond its wait: 10 s.
 const LEASE_EXTRA: Duration = Duration::from_secs(10);
-/// Longest inventory upload: 10 minutes.
-const UPLOAD_LIMIT: Duration = Duration::from_secs(600);
+/// What a part of an inventory upload may take beyond a usual call, as the control plane stores thousands of lines: 45 s.
+const PART_EXTRA: Duration = Duration::from_secs(45);
 /// Longest note of progress: 200 characters.
 const MAX_PROGRESS_CHARS: usize = 200;
 /// Largest file of certificate authorities: 1 MiB.
@@ -387,32 +386,20 @@ impl ControlPlane for HttpControlPlane {
         })
     }
 
-    async fn upload_inventory(
+    async fn send_inventory(
         &self,
         integration: IntegrationId,
-        records: InventoryStream,
-    ) -> Result<u64, ControlError> {
+        part: &InventoryPart,
+    ) -> Result<InventoryReceipt, ControlError> {
         let id = integration.as_uuid().to_string();
-        // One chunk waits while another is sent.
-        let (chunks, waiting) = tokio::sync::mpsc::channel(1);
         let request = self
             .client
             .post(self.path(&["integrations", &id, "inventory"]))
             .header("content-type", "application/x-ndjson")
             .header("content-encoding", "gzip")
-            .timeout(UPLOAD_LIMIT)
-            .body(Body::wrap_stream(upload::body(waiting)));
-        let answer = self.send::<wire::InventoryReply>("inventory", request);
-        let filling = upload::fill(uuid::Uuid::now_v7(), records, chunks);
-        tokio::pin!(answer);
-        // Whichever ends first: an early refusal drops the source, a failed source drops the call.
-        let answer = tokio::select! {
-            answer = &mut answer => answer,
-            filled = filling => match filled {
-                Ok(Filled::Done) => answer.await,
-                Ok(Filled::Aborted) | Err(_) => return Err(ControlError::Aborted),
-            },
-        };
-        answer.map(|reply| reply.revision)
+            .timeout(self.limits.call + PART_EXTRA)
+            .body(part.body());
+        let reply: wire::InventoryReply = self.send("inventory", request).await?;
+        answer::receipt(reply, part.last)
     }
 }

@@ -2,43 +2,77 @@
 
 use super::Header;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// One line of an inventory upload (NDJSON, gzip).
-#[expect(clippy::large_enum_variant, reason = "short-lived, one at a time")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "reference-plane", derive(utoipa::ToSchema))]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum InventoryLine {
-    /// First line. Without a base the upload is full: what it does not name is gone once it is committed.
+    /// First line of a part. Without a base the upload is full: what it does not name is gone once it is committed.
     Begin {
-        /// Names the upload.
+        /// Names the upload; the same in all its parts.
         upload: Uuid,
-        /// The revision the changes are based on; nothing for a full upload.
+        /// Which part this is, from 0.
+        #[serde(default)]
+        part: u32,
+        /// The inventory the changes are based on; nothing for a full upload. The same in all parts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        base: Option<u64>,
+        base: Option<InventoryBase>,
     },
     /// A resource that exists.
     Upsert {
         /// The resource.
         resource: ResourceRecord,
     },
-    /// A resource that is gone; only with a base.
+    /// Access that exists and was not given by a connector.
+    Access {
+        /// The access.
+        access: AccessSpec,
+    },
+    /// A resource or an access that is gone; only with a base. Counts only if no other line of the upload brings it.
     Delete {
         /// Its stable id.
         id: String,
     },
-    /// Last line; without it nothing changes.
+    /// What is within this could not be looked at and stays as it was, whatever else the upload says.
+    Unseen {
+        /// Names, outermost first.
+        under: Vec<String>,
+    },
+    /// What is within this and not in the upload is gone; only with a base.
+    Replace {
+        /// Names, outermost first.
+        under: Vec<String>,
+    },
+    /// Last line of a part; another part follows.
+    More {
+        /// How many lines there were between the first and this one.
+        count: u64,
+    },
+    /// Last line of the last part; without it nothing changes.
     Commit {
-        /// How many `upsert` and `delete` lines there were.
+        /// How many lines there were in all parts, without the first and last line of each.
         count: u64,
     },
 }
 
 wire! {
+    /// Names an inventory changes can be based on.
+    #[derive(Copy, Eq)]
+    pub struct InventoryBase {
+        /// The epoch it was committed in.
+        pub epoch: Uuid,
+        /// Its revision.
+        pub revision: u64,
+    }
+}
+
+wire! {
     /// One resource of an inventory.
     pub struct ResourceRecord {
-        /// Stable id.
+        /// Stable id, at most 64 characters.
         pub id: String,
         /// The system's own id.
         pub native_id: String,
@@ -58,6 +92,9 @@ wire! {
         /// What people wrote on it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub comment: Option<String>,
+        /// What people wrote on it in the form of tags: at most 50, keys at most 63 characters, values at most 256.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub tags: BTreeMap<String, String>,
         /// What can be asked for.
         pub permissions: Vec<String>,
         /// `active` or `error`.
@@ -69,11 +106,36 @@ wire! {
 }
 
 wire! {
-    /// The answer to an inventory upload.
+    /// Access of one holder to one resource that no connector gave.
+    pub struct AccessSpec {
+        /// Stable id, at most 64 characters, never that of a resource.
+        pub id: String,
+        /// Who has it; nothing means everybody, as PostgreSQL's `PUBLIC`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub holder: Option<String>,
+        /// Type of the resource.
+        #[serde(rename = "type")]
+        pub kind: String,
+        /// Names of the resource, outermost first.
+        pub path: Vec<String>,
+        /// What the holder may do, in the words of the system.
+        pub privileges: Vec<String>,
+        /// What of it the holder may give to others.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub may_pass_on: Vec<String>,
+    }
+}
+
+wire! {
+    /// The answer to a part of an inventory upload.
     pub struct InventoryReply {
         /// Comes with every answer.
         pub header: Header,
-        /// The inventory's new revision.
-        pub revision: u64,
+        /// The part that is awaited next; all before it have arrived.
+        #[serde(default)]
+        pub next: u32,
+        /// The inventory's new revision; only once the upload is committed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub revision: Option<u64>,
     }
 }

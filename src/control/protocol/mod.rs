@@ -32,7 +32,7 @@ macro_rules! wire {
 
 mod inventory;
 
-pub use inventory::{InventoryLine, InventoryReply, ResourceRecord};
+pub use inventory::{AccessSpec, InventoryBase, InventoryLine, InventoryReply, ResourceRecord};
 
 wire! {
     /// Comes with every answer.

@@ -1,11 +1,13 @@
 //! Owns the list of what a PostgreSQL server holds, read from its catalogs in pages. Never reads a row of anybody's data.
 
+mod access;
 mod page;
 mod role;
 
 use super::{RecordSender, Source, SourceError};
-use crate::domain::{IntegrationId, InventoryRecord, RecordStatus, ResourceKind};
+use crate::domain::{IntegrationId, InventoryId, InventoryRecord, RecordStatus, ResourceKind};
 use crate::pg::{ConnectOptions, PgError, Row, Session};
+use access::{ON_DATABASES, ON_ROLES, ON_SCHEMAS, ON_TABLES};
 use async_trait::async_trait;
 use page::{Found, Name, Pages};
 use role::{acting_role, cannot_lend, quoted};
@@ -19,7 +21,7 @@ const SCHEMAS: &str = include_str!("sql/schemas.sql");
 const TABLES: &str = include_str!("sql/tables.sql");
 const ROLES: &str = include_str!("sql/roles.sql");
 
-/// Lists databases, schemas, tables and roles of one server.
+/// Lists databases, schemas, tables and roles of one server, and who has access to them already.
 #[derive(Debug)]
 pub struct PostgresCatalog {
     integration: IntegrationId,
@@ -62,7 +64,9 @@ impl PostgresCatalog {
                 self.walk_database(row, records).await?;
             }
         }
-        self.list_roles(&home, records).await
+        self.list_access(&home, &ON_DATABASES, records).await?;
+        self.list_roles(&home, records).await?;
+        self.list_access(&home, &ON_ROLES, records).await
     }
 
     async fn walk_database(
@@ -85,10 +89,13 @@ impl PostgresCatalog {
             ))
         } else {
             match self.enter(&database).await {
-                Ok(session) => {
-                    records.send(record).await?;
-                    return self.list_objects(&session, records).await;
-                }
+                Ok(session) => match forbidden(&session).await? {
+                    Some(reason) => Some(reason),
+                    None => {
+                        records.send(record).await?;
+                        return self.list_objects(&session, records).await;
+                    }
+                },
                 Err(error) => match closed_by(&error) {
                     Closed::Gone => return Ok(()),
                     Closed::ForUs(reason) => Some(reason),
@@ -98,6 +105,8 @@ impl PostgresCatalog {
         };
         if let Some(reason) = closed {
             record.status = RecordStatus::Error(reason);
+            // What is in it was not looked at, so nothing of it is gone.
+            records.unseen(record.path.clone()).await?;
         }
         records.send(record).await
     }
@@ -137,7 +146,8 @@ impl PostgresCatalog {
                 records.send(record).await?;
             }
         }
-        Ok(())
+        self.list_access(session, &ON_SCHEMAS, records).await?;
+        self.list_access(session, &ON_TABLES, records).await
     }
 
     async fn list_roles(
@@ -154,6 +164,8 @@ impl PostgresCatalog {
             for row in &rows {
                 let found = Found::read(row).map_err(here)?;
                 let mut record = self.record(&found, ResourceKind::PostgresRole, &[]);
+                let login: bool = row.get(8).map_err(here)?;
+                (if login { "login" } else { "group" }).clone_into(&mut record.flavour);
                 if let Some(reason) = cannot_lend(row, &found, &acting_name).map_err(here)? {
                     record.status = RecordStatus::Error(format!("cannot be lent: {reason}"));
                 }
@@ -187,7 +199,11 @@ impl PostgresCatalog {
             unreadable_name()
         };
         InventoryRecord {
-            id: stable_id(self.integration, kind, &path),
+            id: stable_id(
+                self.integration,
+                kind.as_str(),
+                &path.iter().map(String::as_str).collect::<Vec<_>>(),
+            ),
             native_id: found.oid.to_string(),
             name: found.name.text.clone(),
             path,
@@ -195,6 +211,7 @@ impl PostgresCatalog {
             flavour: String::new(),
             owner: found.owner.clone(),
             comment: found.comment.clone(),
+            tags: found.tags.clone(),
             permissions: kind.permissions().to_vec(),
             status,
         }
@@ -239,6 +256,30 @@ fn closed_by(error: &PgError) -> Closed {
     }
 }
 
+/// Tells whether the catalog of a database hides what everybody can usually read. Looked at first, so that each thing is sent once.
+async fn forbidden(session: &Session) -> Result<Option<String>, SourceError> {
+    let database = &session.place().database;
+    let hidden = session
+        .query_opt(
+            "look whether the catalog can be read",
+            "SELECT c.name FROM pg_catalog.unnest(ARRAY['pg_namespace', 'pg_class', 'pg_roles', 'pg_description', \
+             'pg_shdescription']) AS c (name) \
+             WHERE NOT pg_catalog.has_table_privilege('pg_catalog.' || c.name, 'SELECT') LIMIT 1",
+            &[],
+        )
+        .await;
+    let hidden = hidden.map_err(|source| failed(database, source))?;
+    hidden
+        .map(|row| {
+            let name: &str = row.get(0)?;
+            Ok(format!(
+                "the connector may not read its catalog: GRANT SELECT ON pg_catalog.{name} TO PUBLIC"
+            ))
+        })
+        .transpose()
+        .map_err(|source| failed(database, source))
+}
+
 fn connect_grant(database: &str, user: &str) -> String {
     format!(
         "GRANT CONNECT ON DATABASE {} TO {}",
@@ -270,20 +311,16 @@ fn failed(database: &str, source: PgError) -> SourceError {
     }
 }
 
-/// Names a thing for as long as it keeps its place and name: 32 hex digits.
-fn stable_id(integration: IntegrationId, kind: ResourceKind, path: &[String]) -> String {
+/// Names a thing for as long as it keeps its place and name.
+fn stable_id(integration: IntegrationId, kind: &str, parts: &[&str]) -> InventoryId {
     let mut hasher = Sha256::new();
     hasher.update(integration.as_uuid().as_bytes());
-    for part in std::iter::once(kind.as_str()).chain(path.iter().map(String::as_str)) {
+    for part in std::iter::once(&kind).chain(parts) {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher
-        .finalize()
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let whole = hasher.finalize();
+    InventoryId::new(std::array::from_fn(|at| whole[at]))
 }
 
 #[cfg(test)]
@@ -294,19 +331,13 @@ mod tests {
     fn ids_tell_places_apart_and_stay() {
         let integration = IntegrationId::parse("018f0000-0000-7000-8000-000000000001").unwrap();
         let other = IntegrationId::parse("018f0000-0000-7000-8000-000000000002").unwrap();
-        let id = |integration, kind, path: &[&str]| {
-            let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
-            stable_id(integration, kind, &path)
-        };
-        let schema = ResourceKind::PostgresSchema;
-        let one = id(integration, schema, &["ab", "c"]);
-        assert_eq!(one.len(), 32);
-        assert_eq!(one, id(integration, schema, &["ab", "c"]));
-        assert_ne!(one, id(integration, schema, &["a", "bc"]));
-        assert_ne!(one, id(other, schema, &["ab", "c"]));
+        let one = stable_id(integration, "schema", &["ab", "c"]);
+        assert_eq!(one, stable_id(integration, "schema", &["ab", "c"]));
+        assert_ne!(one, stable_id(integration, "schema", &["a", "bc"]));
+        assert_ne!(one, stable_id(other, "schema", &["ab", "c"]));
         assert_ne!(
-            id(integration, ResourceKind::PostgresDatabase, &["a"]),
-            id(integration, ResourceKind::PostgresRole, &["a"])
+            one,
+            stable_id(integration, "access", &["schema", "ab", "c"])
         );
     }
 }

@@ -2,10 +2,14 @@
 
 use super::failed;
 use crate::inventory::SourceError;
+use crate::inventory::tags::parse_tags;
 use crate::pg::{PgError, Row, Session, ToSql};
+use std::collections::BTreeMap;
 
 /// Longest comment that is reported, in characters.
 const MAX_COMMENT: usize = 1_000;
+/// Bytes of a comment the queries read, for its tags.
+const READ_OF_COMMENT: usize = 4_000;
 
 /// A long answer, read page by page in the order of oids. No transaction and no cursor stay open while somebody else is slow.
 pub(super) struct Pages<'a> {
@@ -62,16 +66,23 @@ pub(super) struct Found {
     pub(super) name: Name,
     pub(super) owner: Option<String>,
     pub(super) comment: Option<String>,
+    pub(super) tags: BTreeMap<String, String>,
 }
 
 impl Found {
     pub(super) fn read(row: &Row) -> Result<Self, PgError> {
+        let comment: Option<&[u8]> = row.get(3)?;
+        let cut = comment.is_some_and(|bytes| bytes.len() >= READ_OF_COMMENT);
+        let comment = comment.map(|bytes| String::from_utf8_lossy(bytes));
         Ok(Self {
             oid: row.get(0)?,
             name: Name::read(row, 1)?.unwrap_or_default(),
             owner: Name::read(row, 2)?.map(|owner| owner.text),
-            comment: Name::read(row, 3)?
-                .map(|comment| comment.text.chars().take(MAX_COMMENT).collect()),
+            tags: comment
+                .as_deref()
+                .map(|comment| parse_tags(comment, cut))
+                .unwrap_or_default(),
+            comment: comment.map(|comment| comment.chars().take(MAX_COMMENT).collect()),
         })
     }
 }

@@ -89,6 +89,17 @@ enum Verb {
         /// Indents by path.
         #[arg(long)]
         tree: bool,
+        /// Shows what is gone instead.
+        #[arg(long)]
+        deleted: bool,
+        /// How to print.
+        #[arg(long, value_enum, default_value_t = ListForm::Text)]
+        format: ListForm,
+    },
+    /// Shows who has access to an integration that no connector gave.
+    Access {
+        /// Id or name.
+        integration: String,
         /// How to print.
         #[arg(long, value_enum, default_value_t = ListForm::Text)]
         format: ListForm,
@@ -347,8 +358,13 @@ async fn carry_out(line: CommandLine) -> Result<String, CommandError> {
         Verb::Inventory {
             integration,
             tree,
+            deleted,
             format,
-        } => requests::inventory(&connect()?, &integration, tree, format).await,
+        } => requests::inventory(&connect()?, &integration, (tree, deleted), format).await,
+        Verb::Access {
+            integration,
+            format,
+        } => requests::access(&connect()?, &integration, format).await,
     }
 }
 

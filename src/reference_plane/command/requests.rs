@@ -4,10 +4,11 @@ use super::client::Client;
 use super::credential::{ThrowAwayKey, variables};
 use super::span::Span;
 use super::{CommandError, Delivery, End, Form, Grant, Integration, ListForm, screen};
-use crate::control::protocol::{PrincipalSpec, ResourceRecord, ResourceSpec, StartSpec};
+use crate::control::protocol::{PrincipalSpec, ResourceSpec, StartSpec};
 use crate::reference_plane::admin::{
-    GrantView, GrantViews, Granted, InstanceViews, IntegrationView, IntegrationViews,
-    InventoryPage, NewCredential, NewExpiry, NewGrant, NewIntegration, Ordered, TaskView,
+    AccessPage, GrantView, GrantViews, Granted, InstanceViews, IntegrationView, IntegrationViews,
+    InventoryEntry, InventoryPage, NewCredential, NewExpiry, NewGrant, NewIntegration, Ordered,
+    StandingAccess, TaskView,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -177,13 +178,17 @@ pub(super) async fn connectors(client: &Client, format: ListForm) -> Result<Stri
 pub(super) async fn inventory(
     client: &Client,
     integration: &str,
-    tree: bool,
+    shape: (bool, bool),
     format: ListForm,
 ) -> Result<String, CommandError> {
-    let mut records: Vec<ResourceRecord> = Vec::new();
+    let (tree, deleted) = shape;
+    let mut records: Vec<InventoryEntry> = Vec::new();
     let mut from = Some(0);
     while let Some(start) = from {
-        let query = [("from", start.to_string())];
+        let query = [
+            ("from", start.to_string()),
+            ("deleted", deleted.to_string()),
+        ];
         let path = ["integrations", integration, "inventory"];
         let page: InventoryPage = client.get(&path, &query).await?;
         records.extend(page.resources);
@@ -192,6 +197,26 @@ pub(super) async fn inventory(
     match format {
         ListForm::Json => screen::json(&records),
         ListForm::Text => Ok(screen::resources(&records, tree)),
+    }
+}
+
+pub(super) async fn access(
+    client: &Client,
+    integration: &str,
+    format: ListForm,
+) -> Result<String, CommandError> {
+    let mut records: Vec<StandingAccess> = Vec::new();
+    let mut from = Some(0);
+    while let Some(start) = from {
+        let query = [("from", start.to_string())];
+        let path = ["integrations", integration, "access"];
+        let page: AccessPage = client.get(&path, &query).await?;
+        records.extend(page.access);
+        from = page.next;
+    }
+    match format {
+        ListForm::Json => screen::json(&records),
+        ListForm::Text => Ok(screen::access(&records)),
     }
 }
 

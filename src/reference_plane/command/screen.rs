@@ -1,9 +1,10 @@
 //! Owns what is printed: the one place of the reference control plane that writes to the terminal.
 
 use super::CommandError;
-use crate::control::protocol::ResourceRecord;
 use crate::domain::shown;
-use crate::reference_plane::admin::{GrantView, InstanceView, IntegrationView};
+use crate::reference_plane::admin::{
+    GrantView, InstanceView, IntegrationView, InventoryEntry, StandingAccess,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::error::Error;
@@ -146,13 +147,14 @@ pub(super) fn instances(views: &[InstanceView]) -> String {
 }
 
 /// Writes what exists, one line each, or indented by path.
-pub(super) fn resources(records: &[ResourceRecord], tree: bool) -> String {
+pub(super) fn resources(records: &[InventoryEntry], tree: bool) -> String {
     let mut rows = Vec::new();
     if !tree {
         let head = ["TYPE", "PATH", "PERMISSIONS", "OWNER", "STATUS"];
         rows.push(head.map(str::to_owned).to_vec());
     }
-    rows.extend(records.iter().map(|record| {
+    rows.extend(records.iter().map(|entry| {
+        let record = &entry.resource;
         let kind = if record.flavour.is_empty() {
             shown(&record.kind)
         } else {
@@ -172,6 +174,33 @@ pub(super) fn resources(records: &[ResourceRecord], tree: bool) -> String {
             let path = shown(&record.path.join("/"));
             vec![kind, path, permissions, owner, status]
         }
+    }));
+    table(&rows)
+}
+
+/// Writes who has access already.
+pub(super) fn access(records: &[StandingAccess]) -> String {
+    let mut rows = vec![
+        ["HOLDER", "MAY", "MAY PASS ON", "TYPE", "PATH"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    rows.extend(records.iter().map(|record| {
+        let access = &record.access;
+        let words = |words: &[String]| match words {
+            [] => "-".to_owned(),
+            words => shown(&words.join(" ")),
+        };
+        vec![
+            access
+                .holder
+                .as_deref()
+                .map_or_else(|| "(everybody)".to_owned(), shown),
+            words(&access.privileges),
+            words(&access.may_pass_on),
+            shown(&access.kind),
+            shown(&access.path.join("/")),
+        ]
     }));
     table(&rows)
 }

@@ -5,7 +5,7 @@ use crate::control::protocol::MAX_WAIT_S;
 use crate::domain::{GrantId, TaskId, TaskKind};
 use crate::reference_plane::PlaneError;
 use crate::reference_plane::admin::{
-    GrantView, GrantViews, Granted, InstanceViews, IntegrationView, IntegrationViews,
+    AccessPage, GrantView, GrantViews, Granted, InstanceViews, IntegrationView, IntegrationViews,
     InventoryPage, NewCredential, NewExpiry, NewGrant, NewIntegration, Ordered, TaskView,
 };
 use crate::reference_plane::store::Store;
@@ -25,6 +25,7 @@ use uuid::Uuid;
     check,
     sync,
     inventory,
+    access,
     grant,
     grants,
     grant_by_id,
@@ -65,6 +66,18 @@ pub(super) struct From {
     /// How many to pass over.
     #[serde(default)]
     from: u64,
+}
+
+/// Which resources.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WhichResources {
+    /// How many to pass over.
+    #[serde(default)]
+    from: u64,
+    /// Those that are gone, instead of those that exist.
+    #[serde(default)]
+    deleted: bool,
 }
 
 /// Adds an integration, and orders a check and an inventory of it.
@@ -128,15 +141,30 @@ pub(super) async fn sync(State(plane): Shared, Path(integration): Path<String>) 
 
 /// Reads a page of an inventory.
 #[utoipa::path(get, path = "/admin/v1/integrations/{integration}/inventory", tag = "admin",
-    params(("integration" = String, Path, description = "Id or name"), From),
+    params(("integration" = String, Path, description = "Id or name"), WhichResources),
     responses((status = 200, description = "A page of at most 1,000", body = InventoryPage), Refusals))]
 pub(super) async fn inventory(
     State(plane): Shared,
     Path(integration): Path<String>,
-    Query(ask): Query<From>,
+    Query(ask): Query<WhichResources>,
 ) -> Answer<InventoryPage> {
     plane
-        .read(move |store| store.inventory_page(&integration, ask.from))
+        .read(move |store| store.inventory_page(&integration, ask.from, ask.deleted))
+        .await
+        .map(Json)
+}
+
+/// Reads a page of who has access that no connector gave.
+#[utoipa::path(get, path = "/admin/v1/integrations/{integration}/access", tag = "admin",
+    params(("integration" = String, Path, description = "Id or name"), From),
+    responses((status = 200, description = "A page of at most 1,000", body = AccessPage), Refusals))]
+pub(super) async fn access(
+    State(plane): Shared,
+    Path(integration): Path<String>,
+    Query(ask): Query<From>,
+) -> Answer<AccessPage> {
+    plane
+        .read(move |store| store.access_page(&integration, ask.from))
         .await
         .map(Json)
 }

@@ -75,6 +75,7 @@ pub(super) fn router(plane: Arc<Plane>) -> Router {
             "/integrations/{integration}/inventory",
             get(admin::inventory),
         )
+        .route("/integrations/{integration}/access", get(admin::access))
         .route("/grants", get(admin::grants).post(admin::grant))
         .route("/grants/{grant}", get(admin::grant_by_id))
         .route("/grants/{grant}/extend", post(admin::extend))

@@ -12,12 +12,14 @@ mod orders;
 mod results;
 mod row;
 mod sessions;
+mod sweep;
 mod upkeep;
+mod uploads;
 mod views;
 
 pub(super) use integrations::Page;
-pub(super) use inventory::Upload;
 pub(super) use leases::Work;
+pub(super) use uploads::{Opened, PartEnd, Upload};
 
 use super::PlaneError;
 use crate::clock::SharedClock;
@@ -74,16 +76,14 @@ impl Store {
         db.pragma_update(None, "foreign_keys", true)?;
         let epoch = prepare(&mut db)?;
         let looked_at = clock.now();
-        let mut store = Self {
+        Ok(Self {
             db,
             clock,
             lease,
             epoch,
             looked_at,
             _lock: lock,
-        };
-        store.drop_open_uploads()?;
-        Ok(store)
+        })
     }
 
     fn write<T>(

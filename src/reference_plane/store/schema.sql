@@ -35,20 +35,52 @@ CREATE TABLE integrations (
 ) STRICT;
 CREATE UNIQUE INDEX integration_names ON integrations (name) WHERE state <> 'retired';
 CREATE INDEX integration_changes ON integrations (connector, revision);
--- Rows of an upload count only while an integration names the upload, which then is `current`.
+-- Rows of an upload count only while an integration names the upload, which then is `current`. An upload with a base gives its rows to the
+-- current one and is `merged`; a full one takes its place, which then is `replaced`.
 CREATE TABLE uploads (
     id TEXT PRIMARY KEY,
-    state TEXT NOT NULL CHECK (state IN ('open', 'current', 'dropped')),
+    integration TEXT NOT NULL REFERENCES integrations (id),
+    connector TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('open', 'current', 'merged', 'replaced', 'dropped')),
+    base_epoch TEXT,
+    base_revision INTEGER,
+    -- The part that is awaited, and how many lines came in those before.
+    next INTEGER NOT NULL DEFAULT 0,
+    lines INTEGER NOT NULL DEFAULT 0,
+    revision INTEGER,
+    begun_at INTEGER NOT NULL,
     touched_at INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX uploads_by_state ON uploads (state, touched_at);
 CREATE TABLE inventory (
     upload TEXT NOT NULL,
     id TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('resource', 'access')),
     place TEXT NOT NULL,
     record TEXT NOT NULL,
+    first_seen_at INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    gone_at INTEGER,
     PRIMARY KEY (upload, id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX inventory_places ON inventory (upload, place, id);
+CREATE INDEX inventory_places ON inventory (upload, kind, place, id) WHERE gone_at IS NULL;
+CREATE INDEX inventory_gone ON inventory (upload, gone_at) WHERE gone_at IS NOT NULL;
+-- What an upload with a base says is gone.
+CREATE TABLE inventory_deletes (
+    upload TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (upload, id)
+) STRICT, WITHOUT ROWID;
+-- What an upload could not look at, or replaces as a whole: the places between two bounds.
+CREATE TABLE inventory_spans (
+    upload TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('unseen', 'replaced')),
+    low TEXT NOT NULL,
+    high TEXT NOT NULL,
+    -- When it was last looked at; nothing for never.
+    seen_at INTEGER,
+    PRIMARY KEY (upload, kind, low)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE grants (
     id TEXT PRIMARY KEY,
     connector TEXT NOT NULL REFERENCES connectors (id),

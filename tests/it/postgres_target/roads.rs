@@ -156,7 +156,12 @@ async fn go_along(world: &World) {
 async fn is_over(world: &World, grant: &Grant, her: &Opened) {
     let session = world.session(her).await;
     let ended = world.end(grant).await;
-    assert_eq!(ended[1].sessions, Some((1, 0)));
+    // A session of `psql` may still be on its way out.
+    assert!(
+        matches!(ended[1].sessions, Some((1.., 0))),
+        "{:?}",
+        ended[1].sessions
+    );
     assert!(session.query("read on", "SELECT 1", &[]).await.is_err());
     assert!(!world.psql(her, "SELECT 1").ok);
     let cleaned = clean(world, grant).await;

@@ -9,7 +9,8 @@ SELECT r.oid,
        b.power,
        -- Before 16, CREATEROLE may give membership of any role that is not a superuser.
        pg_catalog.current_setting('server_version_num')::int < 160000
-         OR coalesce(pg_catalog.pg_has_role($3, r.oid, 'MEMBER WITH ADMIN OPTION'), false)
+         OR coalesce(pg_catalog.pg_has_role($3, r.oid, 'MEMBER WITH ADMIN OPTION'), false),
+       r.rolcanlogin
 FROM pg_catalog.pg_roles r
 LEFT JOIN LATERAL (
   WITH RECURSIVE up AS (
