@@ -116,7 +116,11 @@ pub(super) async fn check(target: &PostgresTarget) -> Result<CheckReport, Troubl
     report
         .warnings
         .extend(probed.lacks.iter().map(ToString::to_string));
-    drop(conn);
+    if probed.lacks.is_empty() {
+        target.pool.put(conn);
+    } else {
+        drop(conn);
+    }
     // Our own record is made by the first who needs it, at the latest here.
     let conn = target.home(For::Work).await?;
     let given = given_roles(target, &conn).await?;
