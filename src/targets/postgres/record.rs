@@ -116,7 +116,9 @@ pub(super) async fn check(target: &PostgresTarget) -> Result<CheckReport, Troubl
     report
         .warnings
         .extend(probed.lacks.iter().map(ToString::to_string));
-    if probed.lacks.is_empty() {
+    // A connection that lacks rights is not used again: the next one may have them.
+    let keep = probed.lacks.is_empty();
+    if keep {
         target.pool.put(conn);
     } else {
         drop(conn);
@@ -127,7 +129,7 @@ pub(super) async fn check(target: &PostgresTarget) -> Result<CheckReport, Troubl
     report
         .warnings
         .extend(target.replica_warnings(&conn).await?);
-    if probed.lacks.is_empty() {
+    if keep {
         target.pool.put(conn);
     } else {
         drop(conn);
