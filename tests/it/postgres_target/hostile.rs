@@ -435,16 +435,44 @@ on_every_server! {
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        let waiting = "SELECT count(*) FROM pg_locks l WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass
-            AND l.objid = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL)";
         let begun = Instant::now();
-        while world.ask(waiting).await != "1" {
-            assert!(begun.elapsed() < Duration::from_secs(20), "she never hid");
-        }
+        until_hidden(&world).await;
         world.end(&grant).await;
         let status = tokio::task::spawn_blocking(move || hidden.wait()).await.unwrap().unwrap();
         assert!(!status.success());
         assert!(begun.elapsed() < Duration::from_secs(40), "it ended by itself");
+    }
+}
+
+on_every_server! {
+    async fn who_may_end_anybody_s_session_ends_no_hidden_one_of_somebody_else(cluster: &Cluster) {
+        let world = World::new(cluster).await;
+        world.root().await.batch("give the right", &format!("GRANT pg_signal_backend TO {}", world.admin)).await.unwrap();
+        let [hers, his] = ["alice", "bob"].map(|who| world.grant(&person(who), world.schema("shop"), Permission::ReadOnly));
+        world.open(&hers).await;
+        let bob = world.open(&his).await;
+        let mut hidden = cluster
+            .psql_command(&bob.login, &bob.password, &world.database)
+            .env("PGOPTIONS", "-c post_auth_delay=4")
+            .env("PGCONNECT_TIMEOUT", "100")
+            .args(["-c", "SELECT note FROM shop.orders"])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        until_hidden(&world).await;
+        world.end(&hers).await;
+        let status = tokio::task::spawn_blocking(move || hidden.wait()).await.unwrap().unwrap();
+        assert!(status.success());
+    }
+}
+
+/// Waits until somebody is between log-in and first appearance.
+async fn until_hidden(world: &World) {
+    let waiting = "SELECT count(*) FROM pg_locks l WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass
+        AND l.objid = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL)";
+    let begun = Instant::now();
+    while world.ask(waiting).await != "1" {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody ever hid");
     }
 }
