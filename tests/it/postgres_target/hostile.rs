@@ -1,7 +1,8 @@
 //! People and servers that do not behave.
 
 use super::world::{
-    World, apply, end, integration, login_of, now, permit, person, step, target, unseal, warrant,
+    Opened, World, apply, end, integration, login_of, now, permit, person, step, target, unseal,
+    warrant,
 };
 use crate::support::cluster::{fresh, on_every_server};
 use apono_connector::domain::{
@@ -436,7 +437,7 @@ on_every_server! {
             .spawn()
             .unwrap();
         let begun = Instant::now();
-        until_hidden(&world).await;
+        until_hidden(&world, "1").await;
         world.end(&grant).await;
         let status = tokio::task::spawn_blocking(move || hidden.wait()).await.unwrap().unwrap();
         assert!(!status.success());
@@ -449,30 +450,36 @@ on_every_server! {
         let world = World::new(cluster).await;
         world.root().await.batch("give the right", &format!("GRANT pg_signal_backend TO {}", world.admin)).await.unwrap();
         let [hers, his] = ["alice", "bob"].map(|who| world.grant(&person(who), world.schema("shop"), Permission::ReadOnly));
-        world.open(&hers).await;
+        let alice = world.open(&hers).await;
         let bob = world.open(&his).await;
-        let mut hidden = cluster
-            .psql_command(&bob.login, &bob.password, &world.database)
-            .env("PGOPTIONS", "-c post_auth_delay=4")
-            .env("PGCONNECT_TIMEOUT", "100")
-            .args(["-c", "SELECT note FROM shop.orders"])
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        until_hidden(&world).await;
+        let hide = |who: &Opened, seconds: u32| {
+            cluster
+                .psql_command(&who.login, &who.password, &world.database)
+                .env("PGOPTIONS", format!("-c post_auth_delay={seconds}"))
+                .env("PGCONNECT_TIMEOUT", "100")
+                .args(["-c", "SELECT note FROM shop.orders"])
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        let mut hidden = [hide(&alice, 60), hide(&bob, 6)];
+        let begun = Instant::now();
+        until_hidden(&world, "2").await;
         world.end(&hers).await;
-        let status = tokio::task::spawn_blocking(move || hidden.wait()).await.unwrap().unwrap();
-        assert!(status.success());
+        let ended = tokio::task::spawn_blocking(move || hidden.each_mut().map(|session| session.wait().unwrap().success()));
+        assert_eq!(ended.await.unwrap(), [false, true]);
+        assert!(begun.elapsed() < Duration::from_secs(40), "it ended by itself");
     }
 }
 
-/// Waits until somebody is between log-in and first appearance.
-async fn until_hidden(world: &World) {
+/// Waits until so many are between log-in and first appearance.
+async fn until_hidden(world: &World, many: &str) {
     let waiting = "SELECT count(*) FROM pg_locks l WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass
         AND l.objid = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL)";
     let begun = Instant::now();
-    while world.ask(waiting).await != "1" {
+    while world.ask(waiting).await != many {
         assert!(begun.elapsed() < Duration::from_secs(20), "nobody ever hid");
     }
 }
