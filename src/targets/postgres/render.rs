@@ -361,7 +361,14 @@ pub(super) fn door_read(facts: &DoorFacts<'_>) -> String {
         grant_values(facts.home, facts.grant, &on_record, facts.access_role),
         lit(facts.reason.as_str())
     );
-    sql += &format!(
+    sql += &state_of(facts.grant.id);
+    sql
+}
+
+/// Asks for one row of `door::State`.
+fn state_of(grant: GrantId) -> String {
+    let grant = uuid(grant);
+    format!(
         "SELECT 'grant', g.connector, g.login, g.access_role, {expiry}, (g.expiry > pg_catalog.clock_timestamp())::text,\n\
          {ended}, g.reason,\n\
          (SELECT pg_catalog.count(*) FROM apono.\"grant\" o WHERE o.login = g.login AND o.access_role = g.access_role\n\
@@ -374,8 +381,24 @@ pub(super) fn door_read(facts: &DoorFacts<'_>) -> String {
         member = rows_of_membership("g.access_role", "g.login"),
         history = "id, connector, integration, login, access_role, principal, kind, path, level, expiry, \
                    lease_deadline, attempt, started_at, ended_at, reason, closed_at, clean_at",
-    );
-    sql
+    )
+}
+
+/// The first half of the door where the record cannot be written: takes the lock of the login if it is free, and reads.
+///
+/// Result sets: locked logins, then one row of `door::State`, if the grant is on record.
+pub(super) fn makeshift_read(grant: GrantId) -> String {
+    format!(
+        "{}SELECT 'locked', name FROM apono.login WHERE name IN (SELECT login FROM apono.\"grant\" WHERE id = {}) FOR UPDATE;\n{}",
+        begin(USER_LOCK_TIMEOUT),
+        uuid(grant),
+        state_of(grant)
+    )
+}
+
+/// The second half: the membership goes, the record says nothing of it yet.
+pub(super) fn makeshift_close(access_role: &str, login: &str) -> String {
+    format!("{}COMMIT;\n", revoke(access_role, login))
 }
 
 /// The second half of the door. No statement in it can be blocked by the person: no `ALTER ROLE` of the login, no `DROP`.
