@@ -39,10 +39,17 @@ impl Executor {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(every) => {}
+                () = self.news() => {}
                 // A new session is greeted at once.
                 Ok(()) = sessions.changed() => {}
             }
         }
+    }
+
+    /// Waits for something worth a heartbeat out of turn, a while after the last one.
+    async fn news(&self) {
+        tokio::time::sleep(SHORTEST).await;
+        self.shared.news.notified().await;
     }
 
     pub(super) fn heartbeat(&self) -> Heartbeat {

@@ -124,6 +124,8 @@ struct Shared {
     outbox_changed: Notify,
     timer_changed: Notify,
     sweep_now: Notify,
+    /// Something the heartbeat tells has changed for better or worse.
+    news: Notify,
     /// Work that is finished before the process ends.
     tasks: TaskTracker,
     /// Set when no new outside effect may begin.
@@ -175,6 +177,7 @@ impl Executor {
                 outbox_changed: Notify::new(),
                 timer_changed: Notify::new(),
                 sweep_now: Notify::new(),
+                news: Notify::new(),
                 tasks: TaskTracker::new(),
                 stopping: CancellationToken::new(),
             }),

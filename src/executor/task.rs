@@ -249,18 +249,19 @@ impl Executor {
         status: IntegrationStatus,
         message: String,
     ) {
-        self.shared
+        let mut health = self
+            .shared
             .health
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(
-                integration,
-                IntegrationHealth {
-                    integration,
-                    status,
-                    message,
-                },
-            );
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = IntegrationHealth {
+            integration,
+            status,
+            message,
+        };
+        if health.insert(integration, now.clone()) != Some(now) {
+            self.shared.news.notify_one();
+        }
     }
 
     /// Queues the report of a task that was answered at the door.

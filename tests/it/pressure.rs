@@ -1,6 +1,6 @@
 //! The whole product on servers that are full: of sessions, or of data.
 
-use crate::support::cluster::{Cluster, Version, fresh};
+use crate::support::cluster::{Cluster, Halt, SUPERUSER_PASSWORD, Version, fresh};
 use crate::support::disk::Disk;
 use crate::support::world::{Login, World};
 use apono_connector::pg::Session;
@@ -8,6 +8,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio_util::task::TaskTracker;
 
 /// Longest time from the end of a grant until nobody is in; the machine may be busy with other tests.
 const WITHIN: Duration = Duration::from_secs(8);
@@ -83,14 +84,14 @@ impl Crowd {
             Arc::new(AtomicBool::new(false)),
         );
         let (stopped, full) = (Arc::clone(&stop), Arc::clone(&is_full));
-        let pushing = tokio::spawn(async move {
+        let pushing = TaskTracker::new().spawn(async move {
             let mut taken = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 match Session::connect(&options).await {
                     Ok(session) => taken.push(session),
                     Err(error) => {
                         full.store(error.sqlstate() == Some("53300"), Ordering::Relaxed);
-                        tokio::time::sleep(Duration::from_millis(10)).await;
+                        tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 }
             }
@@ -152,12 +153,12 @@ async fn taken_up(version: Version, extra: &str) {
     });
     assert!(metric(&world, "apono_overdue_ends") < 0.5);
 
-    // Now the connector has none of its own left, and the crowd takes what it had.
+    // Now the connector loses all of its own, until none of them is free.
     let user = &world.road.connector.user;
-    world.sql(&format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'"
-    ));
+    let lose =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'");
     world.until("it is said why nothing can be started", |world| {
+        world.sql(&lose);
         let seen = world.integration("orders");
         let message = seen["message"].as_str().unwrap_or_default();
         seen["status"] == "error"
@@ -192,9 +193,15 @@ async fn while_people_take_every_connection_ends_are_on_time_and_reserved_ones_s
 }
 
 /// Makes the disk full, and uses up the room on the pages of our record and of the roles, in a transaction that stays open, so that it can be given back.
-async fn use_up_the_room(world: &World, disk: &Disk) -> Session {
+async fn use_up_the_room(world: &World, disk: &Disk, memberships: bool) -> Session {
     let root = world.cluster.superuser(&world.road.database).await;
-    for table in ["apono.\"grant\"", "apono.login", "pg_catalog.pg_authid"] {
+    let tables = [
+        "apono.\"grant\"",
+        "apono.login",
+        "pg_authid",
+        "pg_auth_members",
+    ];
+    for table in tables {
         let sql = format!("VACUUM {table}");
         root.batch("tidy the pages", &sql).await.unwrap();
     }
@@ -202,10 +209,10 @@ async fn use_up_the_room(world: &World, disk: &Disk) -> Session {
     let rows = [
         "INSERT INTO apono.\"grant\" (id, connector, integration, login, access_role, principal, kind, path, level, expiry) \
          VALUES (gen_random_uuid(), '', gen_random_uuid(), '', '', '', '', '{}', '', now())",
-        "INSERT INTO apono.login (name, connector, principal) VALUES ('f' || n, '', 'f' || n)",
-        "EXECUTE format('CREATE ROLE %I', 'f' || n)",
+        "INSERT INTO apono.login (name, connector, principal) VALUES ('filler_' || n, '', 'filler_' || n)",
+        "EXECUTE format('CREATE ROLE %I', 'filler_' || n)",
     ];
-    let fill: String = rows
+    let mut fill: String = rows
         .iter()
         .map(|row| {
             format!(
@@ -213,10 +220,15 @@ async fn use_up_the_room(world: &World, disk: &Disk) -> Session {
             )
         })
         .collect();
+    if memberships {
+        fill += "FOR a, b IN SELECT x.rolname, y.rolname FROM pg_roles x, pg_roles y \
+            WHERE x.rolname LIKE 'filler%' AND y.rolname LIKE 'filler%' AND x.rolname < y.rolname LOOP \
+            BEGIN EXECUTE format('GRANT %I TO %I', a, b); EXCEPTION WHEN disk_full THEN EXIT; END; END LOOP; ";
+    }
     root.batch(
         "use up the room",
         &format!(
-            "SET idle_in_transaction_session_timeout = 0; BEGIN; DO $$ DECLARE n int := 0; BEGIN {fill} END $$"
+            "SET idle_in_transaction_session_timeout = 0; BEGIN; DO $$ DECLARE n int := 0; a name; b name; BEGIN {fill} END $$"
         ),
     )
     .await
@@ -224,13 +236,50 @@ async fn use_up_the_room(world: &World, disk: &Disk) -> Session {
     root
 }
 
-async fn out_of_room(version: Version) {
+/// How the want of room ends.
+enum Relief {
+    Room,
+    Restart,
+}
+
+async fn give_room(world: &World, disk: &Disk, filler: Session, relief: Relief) {
+    match relief {
+        Relief::Room => {
+            disk.free();
+            filler
+                .batch("give the room back", "ROLLBACK")
+                .await
+                .unwrap();
+        }
+        Relief::Restart => {
+            // Its log cannot grow either: it goes down with everybody who was in, and does not come back before there is room.
+            let on = "SELECT pg_switch_wal(), txid_current()";
+            world.until("the server is down", |world| {
+                !world
+                    .cluster
+                    .psql("postgres", SUPERUSER_PASSWORD, &world.road.database, on)
+                    .ok
+            });
+            assert_eq!(world.listener("/healthz").0, 200);
+            disk.free();
+            world.cluster.halt(Halt::Killed);
+            world.cluster.start_again();
+        }
+    }
+}
+
+async fn out_of_room(version: Version, relief: Relief) {
     let (cluster, disk) = Disk::with_a_server(version);
     let mut world = World::start(cluster).await;
     let ann = world.grant(&email("ann"), "READ_ONLY", "1h").unwrap();
     let mut session = world.stay(&ann, "SELECT pg_sleep(300)");
     world.until("she is in", |world| world.sql(&is_in(&ann)) == "1");
-    let filler = use_up_the_room(&world, &disk).await;
+    let everywhere = matches!(relief, Relief::Restart);
+    if everywhere {
+        // What docs/postgresql.md advises.
+        world.sql(&format!("GRANT pg_signal_backend TO {}", world.road.admin));
+    }
+    let filler = use_up_the_room(&world, &disk, everywhere).await;
 
     let said = world
         .command(&["revoke", &ann.grant, "--wait", "2s"])
@@ -276,11 +325,7 @@ async fn out_of_room(version: Version) {
     let tries = log().matches("could not be ended yet").count();
     assert!(tries < 100, "{tries} tries in seconds");
 
-    disk.free();
-    filler
-        .batch("give the room back", "ROLLBACK")
-        .await
-        .unwrap();
+    give_room(&world, &disk, filler, relief).await;
     world.until("the end is on record", |world| {
         world.seen(&ann.grant)["end_reason"] == "revoked"
     });
@@ -293,11 +338,56 @@ async fn out_of_room(version: Version) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_full_disk_nothing_starts_people_are_out_and_ends_complete_once_there_is_room_on_15() {
-    out_of_room(Version::Pg15).await;
+async fn on_a_full_disk_nothing_starts_people_are_out_and_ends_complete_once_there_is_room() {
+    out_of_room(Version::Pg15, Relief::Room).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_full_disk_nothing_starts_people_are_out_and_ends_complete_once_there_is_room_on_18() {
-    out_of_room(Version::Pg18).await;
+async fn a_server_that_stops_for_want_of_room_has_its_ends_completed_when_it_is_back() {
+    out_of_room(Version::Pg18, Relief::Restart).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_cannot_be_recorded_shows_as_overdue_and_says_who_is_in_the_way() {
+    let world = World::start(Cluster::shared(Version::Pg15)).await;
+    let ann = world.grant(&email("ann"), "READ_ONLY", "8s").unwrap();
+    let mut session = world.stay(&ann, "SELECT pg_sleep(300)");
+    world.until("she is in", |world| world.sql(&is_in(&ann)) == "1");
+    let root = world.cluster.superuser(&world.road.database).await;
+    let row = format!(
+        "UPDATE apono.\"grant\" SET attempt = attempt WHERE id = '{}'",
+        ann.grant
+    );
+    let hold = format!("SET idle_in_transaction_session_timeout = 0; BEGIN; {row}");
+    root.batch("hold the row", &hold).await.unwrap();
+    assert!(
+        session.ended(Duration::from_secs(60)),
+        "her session lives on\n{}",
+        world.logs()
+    );
+    assert_eq!(world.memberships(&ann.user), "0");
+    let holder = format!("in the way may be process {}", root.server().backend_pid);
+    world.until("it is said who is in the way", |world| {
+        let log = fs::read_to_string(world.path("connector.err")).unwrap();
+        log.lines()
+            .any(|line| line.contains("could not be ended yet") && line.contains(&holder))
+    });
+    world.until("it counts as overdue", |world| {
+        metric(world, "apono_overdue_ends") > 0.5
+    });
+    world.until("the heartbeat says so", |world| {
+        let all = world.json(&["connectors", "--format", "json"]);
+        all.to_string().contains("\"oldest_overdue_end\":\"")
+    });
+    assert_eq!(
+        world.seen(&ann.grant)["end_reason"],
+        serde_json::Value::Null
+    );
+    root.batch("let go", "COMMIT").await.unwrap();
+    world.until("the end is reported", |world| {
+        world.seen(&ann.grant)["end_reason"] == "expired"
+    });
+    world.until("nothing is overdue", |world| {
+        metric(world, "apono_overdue_ends") < 0.5
+    });
 }

@@ -1,5 +1,6 @@
 //! Owns what can go wrong at this target, one variant per failed intention. Never reads a message text: the SQLSTATE decides.
 
+use super::render::id;
 use super::tls_files::SSL_ROOT_CA;
 use crate::domain::ErrorClass;
 use crate::pg::PgError;
@@ -83,15 +84,27 @@ impl Trouble {
         }
     }
 
+    /// The role we are to act as does not let us.
+    pub(super) fn admin_role(role: &str, user: &str) -> Self {
+        Self::operator(
+            "admin_role_unusable",
+            format!("`{user}` cannot act as the admin role `{role}`"),
+            format!("GRANT {} TO {};", id(role), id(user)),
+        )
+    }
+
     /// Says that it had no effect, if the server's own words prove that: an error it answered with, or a refused log-in. The last
     /// words of a connection prove nothing.
     pub(super) fn undone(self) -> Self {
-        let proven = match &self {
-            Self::Pg(PgError::Login { .. } | PgError::Unreachable { .. }) => true,
-            Self::Pg(PgError::Statement { code, .. }) => !code.starts_with("57P"),
-            _ => false,
-        };
-        if proven {
+        let refused = matches!(
+            self,
+            Self::Pg(PgError::Login { .. } | PgError::Unreachable { .. })
+        );
+        let answered = matches!(
+            &self,
+            Self::Pg(PgError::Statement { code, .. }) if !code.starts_with("57P")
+        );
+        if refused || answered {
             Self::Undone(Box::new(self))
         } else {
             self
@@ -210,11 +223,10 @@ impl Trouble {
     }
 
     fn is_undone(&self) -> bool {
-        match self {
-            Self::Undone(_) => true,
-            Self::InTheWay { source, .. } => source.is_undone(),
-            _ => false,
+        if let Self::InTheWay { source, .. } = self {
+            return source.is_undone();
         }
+        matches!(self, Self::Undone(_))
     }
 
     /// The error with what helps, for a list of several.

@@ -8,7 +8,7 @@ use super::mark::{MarkedBy, RoleKind};
 use super::observe;
 use super::plan::candidates;
 use super::pool::Conn;
-use super::render::{access_role_name, lit, makeshift_close, makeshift_read, texts};
+use super::render::{access_role_name, lit, makeshift, texts};
 use super::rows::Rows;
 use super::sessions::{self, Which};
 use crate::cut;
@@ -69,7 +69,7 @@ impl PostgresTarget {
     ) -> Result<Option<Taken>, Trouble> {
         const READ: &str = "take the lock of the login";
         const TAKE: &str = "take the membership away without a note";
-        let sql = makeshift_read(warrant.grant.id);
+        let sql = makeshift::read(warrant.grant.id);
         let rows = Rows::of(READ, conn.batch(READ, &sql).await?);
         let state = rows.tagged("grant").next().map(State::read).transpose()?;
         let Some(state) = state.filter(|state| {
@@ -84,7 +84,7 @@ impl PostgresTarget {
         let revoked = state.revoked().filter(|_| locked);
         let membership = match revoked {
             Some(role) => {
-                let sql = makeshift_close(role, &state.login);
+                let sql = makeshift::close(role, &state.login);
                 let taken = conn.batch(TAKE, &sql).await;
                 // Without it the sessions go all the same.
                 taken.is_ok()

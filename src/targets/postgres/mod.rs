@@ -234,7 +234,7 @@ impl PostgresTarget {
             // An idle connection may have died unseen, and any may die on the way; every step of an end may be repeated.
             Err(error)
                 if error.is_lost_connection()
-                    || (reused && error.class() == ErrorClass::Transient) =>
+                    || (reused && error.class() == ErrorClass::Transient && !error.is_full()) =>
             {
                 drop(conn);
                 self.pool.forget_idle();

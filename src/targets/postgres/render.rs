@@ -1,5 +1,6 @@
 //! Owns the text of the transactions that start, extend and end access. Never runs them; values enter as `Ident` and `Literal` only.
 
+pub(super) mod makeshift;
 pub(super) mod together;
 
 use super::mark::{self, RoleKind};
@@ -382,23 +383,6 @@ fn state_of(grant: GrantId) -> String {
         history = "id, connector, integration, login, access_role, principal, kind, path, level, expiry, \
                    lease_deadline, attempt, started_at, ended_at, reason, closed_at, clean_at",
     )
-}
-
-/// The first half of the door where the record cannot be written: takes the lock of the login if it is free, and reads.
-///
-/// Result sets: locked logins, then one row of `door::State`, if the grant is on record.
-pub(super) fn makeshift_read(grant: GrantId) -> String {
-    format!(
-        "{}SELECT 'locked', name FROM apono.login WHERE name IN (SELECT login FROM apono.\"grant\" WHERE id = {}) FOR UPDATE;\n{}",
-        begin(USER_LOCK_TIMEOUT),
-        uuid(grant),
-        state_of(grant)
-    )
-}
-
-/// The second half: the membership goes, the record says nothing of it yet.
-pub(super) fn makeshift_close(access_role: &str, login: &str) -> String {
-    format!("{}COMMIT;\n", revoke(access_role, login))
 }
 
 /// The second half of the door. No statement in it can be blocked by the person: no `ALTER ROLE` of the login, no `DROP`.

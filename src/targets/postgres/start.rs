@@ -81,7 +81,7 @@ impl PostgresTarget {
             Err(error) => return Err(error.undone()),
         };
         let started_at = Rows::of(DOING, outcome).one("started")?.time(0)?;
-        self.pool.put(conn);
+        self.pool.put_to_hold(conn);
         Ok(Applied {
             evidence: Evidence::default()
                 .with("login", &planned.login)

@@ -179,8 +179,9 @@ on_every_server! {
         };
         let (started, ()) = tokio::join!(world.run(&target, &order), releasing);
         started.unwrap();
-        // The held connection is as old as the target, and now it is the only one.
+        // No new connection from here on, and those that are there have been idle for too long by each of the limits.
         root.batch("close the way", &format!("ALTER ROLE {} CONNECTION LIMIT 0", world.user)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(400)).await;
         for grant in [&first, &second] {
             end(&target, &warrant(grant, EndReason::Revoked)).await.unwrap();
         }
