@@ -187,7 +187,7 @@ impl Trouble {
                 Some("53100") => "disk_full",
                 Some("53200") => "out_of_memory",
                 Some("53300") => "server_full",
-                Some("57P01" | "57P02" | "57P03") => "server_unavailable",
+                Some("57P01" | "57P02" | "57P03" | "57P05") => "server_unavailable",
                 Some("55P03" | "40P01" | "XX000") => "busy_object",
                 Some("57014") => "statement_timeout",
                 Some("3D000") => "no_such_database",
@@ -324,7 +324,7 @@ mod tests {
         57P02 transient server_unavailable
         57P03 transient server_unavailable
         57P04 not_found database_error
-        57P05 transient database_error
+        57P05 transient server_unavailable
         58000 transient database_error
         58030 transient database_error
         58P01 needs_operator database_error
