@@ -477,10 +477,11 @@ impl Pool {
         match me {
             Ok(me) if me.text() == Some(role.as_str()) => Ok(()),
             Ok(_) => Err(admin_role_refused(&role, user)),
-            Err(error) if matches!(error.sqlstate(), Some("42501" | "22023" | "42704")) => {
-                Err(admin_role_refused(&role, user))
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(match error.sqlstate() {
+                Some("42501") => admin_role_refused(&role, user),
+                Some("22023" | "42704") => admin_role_missing(&role, user),
+                _ => error.into(),
+            }),
         }
     }
 }
@@ -490,5 +491,17 @@ fn admin_role_refused(role: &str, user: &str) -> Trouble {
         "admin_role_unusable",
         format!("`{user}` cannot act as the admin role `{role}`"),
         format!("GRANT {} TO {};", id(role), id(user)),
+    )
+}
+
+fn admin_role_missing(role: &str, user: &str) -> Trouble {
+    Trouble::operator(
+        "admin_role_missing",
+        format!("the admin role `{role}` does not exist on the server"),
+        format!(
+            "CREATE ROLE {role} NOLOGIN CREATEROLE; GRANT {role} TO {};",
+            id(user),
+            role = id(role)
+        ),
     )
 }
