@@ -79,6 +79,9 @@ pub struct Options {
 pub trait Synchroniser: Send + Sync {
     /// Walks the integration and uploads everything; returns the number of records.
     async fn synchronise(&self, integration: &Integration) -> Result<u64, Failure>;
+
+    /// Forgets what is kept of an integration that is gone.
+    fn forget(&self, integration: IntegrationId);
 }
 
 /// What the executor is made of.
@@ -121,10 +124,12 @@ struct Shared {
     accepted: Mutex<VecDeque<(TaskId, u32)>>,
     /// Integrations whose own record could not be read at the last look.
     unread: Mutex<BTreeSet<IntegrationId>>,
+    /// Integrations retired while something of ours was left there.
+    retired: Mutex<BTreeSet<IntegrationId>>,
     outbox_changed: Notify,
     timer_changed: Notify,
     sweep_now: Notify,
-    /// Something the heartbeat tells has changed for better or worse.
+    /// Rings when the next heartbeat should not wait.
     news: Notify,
     /// Work that is finished before the process ends.
     tasks: TaskTracker,
@@ -174,6 +179,7 @@ impl Executor {
                 health: Mutex::default(),
                 accepted: Mutex::default(),
                 unread: Mutex::default(),
+                retired: Mutex::default(),
                 outbox_changed: Notify::new(),
                 timer_changed: Notify::new(),
                 sweep_now: Notify::new(),
@@ -213,11 +219,9 @@ impl Executor {
     /// # Errors
     /// When the ledger cannot be written; the freeze then holds until the process ends.
     pub async fn freeze(&self, frozen: bool) -> Result<(), crate::ledger::LedgerError> {
-        self.parts
-            .ledger
-            .append_one(Event::Frozen(frozen))
-            .await
-            .map(drop)
+        let noted = self.parts.ledger.append_one(Event::Frozen(frozen)).await;
+        self.shared.news.notify_one();
+        noted.map(drop)
     }
 
     /// Freezes starts and ends every grant this instance or a target's record knows; returns how many ends were begun.

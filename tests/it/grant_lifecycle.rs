@@ -156,7 +156,7 @@ async fn a_start_older_than_ten_minutes_is_not_started() {
 }
 
 #[tokio::test]
-async fn a_frozen_instance_starts_nothing_and_still_ends() {
+async fn a_frozen_instance_starts_nothing_still_ends_and_says_so_at_once() {
     let rig = Rig::start();
     let live = rig.started().await;
     rig.executor.freeze(true).await.unwrap();
@@ -250,6 +250,29 @@ async fn an_integration_pointed_elsewhere_keeps_its_settings_while_grants_are_op
         reason(&rig.outcome(rig.order_revoke(&grant)).await),
         "closed"
     );
+}
+
+#[tokio::test]
+async fn an_integration_retired_too_early_is_kept_until_its_grants_are_clean_and_then_forgotten() {
+    let rig = Rig::start();
+    let grant = rig.started().await;
+    let asked = rig.control.integrations_asked();
+    rig.control.retire(rig.integration.id);
+    rig.until("the list is read", || {
+        rig.control.integrations_asked() > asked
+    })
+    .await;
+    let is_known = || {
+        rig.ledger
+            .read(|state| state.integrations.contains_key(&rig.integration.id))
+    };
+    assert!(is_known());
+    assert_eq!(
+        reason(&rig.outcome(rig.order_revoke(&grant)).await),
+        "closed"
+    );
+    rig.until("it is forgotten", || !is_known()).await;
+    assert!(rig.control.ends().iter().any(|end| end.clean));
 }
 
 #[tokio::test]

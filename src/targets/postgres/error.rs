@@ -84,12 +84,23 @@ impl Trouble {
         }
     }
 
-    /// The role we are to act as does not let us.
-    pub(super) fn admin_role(role: &str, user: &str) -> Self {
+    pub(super) fn admin_role_refused(role: &str, user: &str) -> Self {
         Self::operator(
             "admin_role_unusable",
             format!("`{user}` cannot act as the admin role `{role}`"),
             format!("GRANT {} TO {};", id(role), id(user)),
+        )
+    }
+
+    pub(super) fn admin_role_missing(role: &str, user: &str) -> Self {
+        Self::operator(
+            "admin_role_missing",
+            format!("the admin role `{role}` does not exist on the server"),
+            format!(
+                "CREATE ROLE {role} NOLOGIN CREATEROLE; GRANT {role} TO {};",
+                id(user),
+                role = id(role)
+            ),
         )
     }
 

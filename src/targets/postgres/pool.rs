@@ -485,11 +485,12 @@ impl Pool {
         let user = &session.server().session_user;
         match me {
             Ok(me) if me.text() == Some(role.as_str()) => Ok(()),
-            Ok(_) => Err(Trouble::admin_role(&role, user)),
-            Err(error) if matches!(error.sqlstate(), Some("42501" | "22023" | "42704")) => {
-                Err(Trouble::admin_role(&role, user))
-            }
-            Err(error) => Err(error.into()),
+            Ok(_) => Err(Trouble::admin_role_refused(&role, user)),
+            Err(error) => Err(match error.sqlstate() {
+                Some("42501") => Trouble::admin_role_refused(&role, user),
+                Some("22023" | "42704") => Trouble::admin_role_missing(&role, user),
+                _ => error.into(),
+            }),
         }
     }
 }

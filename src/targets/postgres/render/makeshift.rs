@@ -1,6 +1,7 @@
 //! Owns the text of what is done of an end that cannot be recorded yet. Never runs it.
 
-use super::{USER_LOCK_TIMEOUT, begin, revoke, state_of, uuid};
+use super::end::{USER_LOCK_TIMEOUT, state_of};
+use super::{begin, revoke, uuid};
 use crate::domain::GrantId;
 
 /// The first half of the door where the record cannot be written: takes the lock of the login if it is free, and reads.

@@ -1,7 +1,10 @@
 //! The statements, word for word.
 
 use super::*;
-use crate::domain::{GrantId, IntegrationId, Principal, ResourceKind};
+use crate::domain::{
+    EndReason, GrantId, IntegrationId, Principal, ResourceKind, Start, StartGrant,
+};
+use crate::secret::Secret;
 
 fn home() -> Home {
     Home::for_tests("c-1", "app")
