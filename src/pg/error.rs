@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_postgres::error::Severity;
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -153,6 +154,8 @@ pub enum PgError {
         code: String,
         /// The constraint that was hit, where there is one.
         constraint: Option<String>,
+        /// The session goes on. After the last words of a session (FATAL, PANIC) nobody knows what became of a commit before them.
+        goes_on: bool,
         /// The server's words, for the local log only.
         #[source]
         source: Cause,
@@ -212,8 +215,13 @@ impl PgError {
             Self::RefusedMethod { .. }
             | Self::Handshake { .. }
             | Self::TransactionPooler { .. } => ErrorClass::NeedsOperator,
-            Self::Login { code, .. } | Self::Statement { code, .. } => sqlstate::class(code),
-            Self::Closed { .. } => ErrorClass::Transient,
+            Self::Login { code, .. }
+            | Self::Statement {
+                code,
+                goes_on: true,
+                ..
+            } => sqlstate::class(code),
+            Self::Statement { goes_on: false, .. } | Self::Closed { .. } => ErrorClass::Transient,
             Self::Mismatch { .. } => ErrorClass::Bug,
         }
     }
@@ -324,6 +332,7 @@ pub(super) fn of_call(
         return PgError::Statement {
             code: db.code().code().to_owned(),
             constraint: db.constraint().map(str::to_owned),
+            goes_on: db.parsed_severity() == Some(Severity::Error),
             place,
             note,
             source: Box::new(error),

@@ -111,10 +111,7 @@ impl Trouble {
             self,
             Self::Pg(PgError::Login { .. } | PgError::Unreachable { .. })
         );
-        let answered = matches!(
-            &self,
-            Self::Pg(PgError::Statement { code, .. }) if !code.starts_with("57P")
-        );
+        let answered = matches!(self, Self::Pg(PgError::Statement { goes_on: true, .. }));
         if refused || answered {
             Self::Undone(Box::new(self))
         } else {
@@ -180,7 +177,11 @@ impl Trouble {
     pub(super) fn is_lost_connection(&self) -> bool {
         matches!(
             self,
-            Self::Pg(PgError::Timeout { .. } | PgError::Closed { .. })
+            Self::Pg(
+                PgError::Timeout { .. }
+                    | PgError::Closed { .. }
+                    | PgError::Statement { goes_on: false, .. }
+            )
         )
     }
 
@@ -295,7 +296,7 @@ mod tests {
     use crate::pg::Place;
     use std::sync::Arc;
 
-    fn answer(code: &str) -> Trouble {
+    fn answer(code: &str, goes_on: bool) -> Trouble {
         Trouble::Pg(PgError::Statement {
             place: Arc::new(Place {
                 host: "db.example".to_owned(),
@@ -306,6 +307,7 @@ mod tests {
             note: "start the grant",
             code: code.to_owned(),
             constraint: None,
+            goes_on,
             source: "the server's words".into(),
         })
     }
@@ -317,7 +319,7 @@ mod tests {
             "53000", "53100", "53200", "53300", "53400", "55000", "55006", "55P02", "55P03",
             "57014", "57P01", "57P02", "57P03", "57P04", "57P05", "58000", "58030", "58P01",
         ] {
-            let trouble = answer(code);
+            let trouble = answer(code, true);
             table += &format!("{code} {} {}\n", trouble.class(), trouble.reason());
         }
         insta::assert_snapshot!(table, @r"
@@ -345,13 +347,18 @@ mod tests {
     #[test]
     fn only_what_the_server_itself_took_back_counts_as_undone() {
         let undone = |trouble: Trouble| TargetError::from(trouble.undone()).is_undone();
-        assert!(undone(answer("53100")));
-        assert!(undone(answer("55P03")));
+        assert!(undone(answer("53100", true)));
+        assert!(undone(answer("55P03", true)));
         // The last words of a connection: the commit before them may stand.
-        assert!(!undone(answer("57P01")));
+        assert!(!undone(answer("57P01", false)));
+        assert!(
+            !undone(answer("53100", false)),
+            "a PANIC while the commit was written"
+        );
         assert!(!undone(Trouble::Busy));
-        assert!(!TargetError::from(answer("53100")).is_undone());
-        let full = TargetError::from(answer("53100").undone());
+        assert_eq!(answer("XX000", false).class(), ErrorClass::Transient);
+        assert!(!TargetError::from(answer("53100", true)).is_undone());
+        let full = TargetError::from(answer("53100", true).undone());
         assert_eq!(full.failure().reason, "disk_full");
         assert_eq!(
             full.failure().hint.as_deref(),
