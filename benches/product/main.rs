@@ -12,6 +12,8 @@ mod ground;
 #[cfg(test)]
 mod idle;
 #[cfg(test)]
+mod instances;
+#[cfg(test)]
 mod inventory;
 #[cfg(test)]
 mod lanes;
