@@ -50,7 +50,6 @@ pub(crate) async fn play(world: &World, grants: usize) -> Outcome {
     while open_in_record(world) + open_in_plane(world) > 0 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(100));
     }
-    eprintln!("record {} plane {}", open_in_record(world), open_in_plane(world));
     Outcome {
         started,
         kills,
@@ -112,7 +111,8 @@ async fn settled(admin: &Admin, task: &str) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let seen = admin.get(&format!("tasks/{task}?wait_s=5")).await;
-        if ["succeeded", "failed", "closed"]
+        // A revoke is cancelled when another instance has reported the end meanwhile.
+        if ["succeeded", "failed", "closed", "cancelled"]
             .iter()
             .any(|state| seen["state"] == *state)
         {
