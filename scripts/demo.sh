@@ -147,7 +147,7 @@ equal "one membership is left" 1 "$(memberships alice_apono)"
 
 step "The READ_ONLY grant is extended"
 before="$(expiry_of alice_apono)"
-plane extend "$first_grant" --for 20s --wait 10s | show
+plane extend "$first_grant" --for 24s --wait 10s | show
 expiry="$(expiry_of alice_apono)"
 check "the login's expiry on the server moved from $(time_of "$before") to $(time_of "$expiry")" holds "$expiry > $before + 1"
 

@@ -153,11 +153,13 @@ impl PostgresTarget {
             lit(LoginName::SUFFIX)
         );
         let rows = Rows::of(DOING, home.batch(DOING, &sql).await?);
-        for line in rows.tagged("role").take(PER_PASS) {
-            let role = observe::role(line, &self.settings.home, RoleKind::Login)?;
-            if role.marked_by != MarkedBy::Us || !role.administered {
-                continue;
-            }
+        let roles: Vec<_> = rows
+            .tagged("role")
+            .map(|line| observe::role(line, &self.settings.home, RoleKind::Login))
+            .collect::<Result<_, _>>()?;
+        let ours = |role: &&observe::Role| role.marked_by == MarkedBy::Us && role.administered;
+        // Another home's logins, however many, must not stand before ours.
+        for role in roles.iter().filter(ours).take(PER_PASS) {
             let mut sql = "BEGIN READ WRITE;\nSET LOCAL lock_timeout = '1s';\n".to_owned();
             for stray in memberships(home, &role.name).await? {
                 sql += &revoke(&stray, &role.name);

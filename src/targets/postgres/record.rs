@@ -116,14 +116,20 @@ pub(super) async fn check(target: &PostgresTarget) -> Result<CheckReport, Troubl
     report
         .warnings
         .extend(probed.lacks.iter().map(ToString::to_string));
-    drop(conn);
+    // A connection that lacks rights is not used again: the next one may have them.
+    let keep = probed.lacks.is_empty();
+    if keep {
+        target.pool.put(conn);
+    } else {
+        drop(conn);
+    }
     // Our own record is made by the first who needs it, at the latest here.
     let conn = target.home(For::Work).await?;
     let given = given_roles(target, &conn).await?;
     report
         .warnings
         .extend(target.replica_warnings(&conn).await?);
-    if probed.lacks.is_empty() {
+    if keep {
         target.pool.put(conn);
     } else {
         drop(conn);

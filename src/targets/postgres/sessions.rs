@@ -2,7 +2,7 @@
 
 use super::error::Trouble;
 use super::pool::Conn;
-use super::render::{self_membership, texts};
+use super::render::{id, owner_membership, self_membership, texts};
 use super::rows::Rows;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -176,23 +176,32 @@ fn is_in_the_way(error: &Trouble) -> bool {
     )
 }
 
-/// Ends hidden processes of the logins. An order to one that is not theirs is refused by the server.
+/// Ends hidden processes of the logins.
 async fn end_hidden(
     conn: &Conn<'_>,
     logins: &[&str],
     hidden: &BTreeSet<i64>,
 ) -> Result<(), Trouble> {
-    for pid in hidden {
-        let sql = format!(
-            "BEGIN;\n{}SELECT pg_catalog.pg_terminate_backend({pid});\nROLLBACK;\n",
-            self_memberships(conn, logins),
-        );
-        match conn.batch("end a hidden session", &sql).await {
-            Ok(_) => {}
-            // Somebody else's, gone, or in the way; there is a second look before the role is dropped.
-            Err(error) if error.sqlstate() == Some("42501") || is_in_the_way(&error) => {}
-            Err(error) => return Err(error),
+    for login in logins {
+        for pid in hidden {
+            end_if_its(conn, login, *pid).await?;
         }
     }
     Ok(())
+}
+
+/// Gives the order as the login itself, which may end its own sessions and nobody else's, whatever rights we have: the server
+/// refuses it for a process that is not the login's.
+async fn end_if_its(conn: &Conn<'_>, login: &str, pid: i64) -> Result<(), Trouble> {
+    let sql = format!(
+        "BEGIN;\n{}SET LOCAL ROLE {};\nSELECT pg_catalog.pg_terminate_backend({pid});\nROLLBACK;\n",
+        owner_membership(login, conn.version()),
+        id(login),
+    );
+    match conn.batch("end a hidden session", &sql).await {
+        Ok(_) => Ok(()),
+        // Somebody else's, gone, or in the way; there is a second look before the role is dropped.
+        Err(error) if error.sqlstate() == Some("42501") || is_in_the_way(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

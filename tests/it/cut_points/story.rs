@@ -13,7 +13,7 @@ use std::time::Duration;
 const LASTS: &str = "3s";
 
 /// How long grants last that are to be over together: enough to start both.
-const LASTS_TOGETHER: Duration = Duration::from_secs(3);
+const LASTS_TOGETHER: Duration = Duration::from_secs(6);
 
 /// What a connector is in the middle of when it dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -164,6 +164,9 @@ async fn an_idle_connection_that_died_unseen_is_replaced_before_it_is_used() {
 #[tokio::test]
 async fn an_end_whose_connection_dies_on_the_way_is_completed_on_a_new_one() {
     let world = World::new(Cluster::shared(Version::Pg18)).await;
+    // The access role is there before the cases, which run side by side.
+    let first = world.grant(&person("first"), world.schema("shop"), Permission::ReadOnly);
+    world.open(&first).await;
     let case = async |words, heard| {
         let gate = Gate::to(world.cluster.port).await;
         let (target, ..) = target(&world, &through(&gate));
@@ -197,6 +200,9 @@ async fn an_end_whose_connection_dies_on_the_way_is_completed_on_a_new_one() {
 #[tokio::test]
 async fn a_start_whose_connection_dies_on_the_way_is_found_done_or_is_done_once() {
     let world = World::new(Cluster::shared(Version::Pg18)).await;
+    // The access role is there before the cases, which run side by side.
+    let first = world.grant(&person("first"), world.schema("shop"), Permission::ReadOnly);
+    world.open(&first).await;
     let case = async |heard| {
         let gate = Gate::to(world.cluster.port).await;
         let (target, integration, _) = target(&world, &through(&gate));

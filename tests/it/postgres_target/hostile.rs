@@ -1,7 +1,8 @@
 //! People and servers that do not behave.
 
 use super::world::{
-    World, apply, end, integration, login_of, now, permit, person, step, target, unseal, warrant,
+    Opened, World, apply, end, integration, login_of, now, permit, person, step, target, unseal,
+    warrant,
 };
 use crate::support::cluster::{fresh, on_every_server};
 use apono_connector::domain::{
@@ -435,16 +436,50 @@ on_every_server! {
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        let waiting = "SELECT count(*) FROM pg_locks l WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass
-            AND l.objid = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL)";
         let begun = Instant::now();
-        while world.ask(waiting).await != "1" {
-            assert!(begun.elapsed() < Duration::from_secs(20), "she never hid");
-        }
+        until_hidden(&world, "1").await;
         world.end(&grant).await;
         let status = tokio::task::spawn_blocking(move || hidden.wait()).await.unwrap().unwrap();
         assert!(!status.success());
         assert!(begun.elapsed() < Duration::from_secs(40), "it ended by itself");
+    }
+}
+
+on_every_server! {
+    async fn who_may_end_anybody_s_session_ends_no_hidden_one_of_somebody_else(cluster: &Cluster) {
+        let world = World::new(cluster).await;
+        world.root().await.batch("give the right", &format!("GRANT pg_signal_backend TO {}", world.admin)).await.unwrap();
+        let [hers, his] = ["alice", "bob"].map(|who| world.grant(&person(who), world.schema("shop"), Permission::ReadOnly));
+        let alice = world.open(&hers).await;
+        let bob = world.open(&his).await;
+        let hide = |who: &Opened, seconds: u32| {
+            cluster
+                .psql_command(&who.login, &who.password, &world.database)
+                .env("PGOPTIONS", format!("-c post_auth_delay={seconds}"))
+                .env("PGCONNECT_TIMEOUT", "100")
+                .args(["-c", "SELECT note FROM shop.orders"])
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        let mut hidden = [hide(&alice, 60), hide(&bob, 6)];
+        let begun = Instant::now();
+        until_hidden(&world, "2").await;
+        world.end(&hers).await;
+        let ended = tokio::task::spawn_blocking(move || hidden.each_mut().map(|session| session.wait().unwrap().success()));
+        assert_eq!(ended.await.unwrap(), [false, true]);
+        assert!(begun.elapsed() < Duration::from_secs(40), "it ended by itself");
+    }
+}
+
+/// Waits until so many are between log-in and first appearance.
+async fn until_hidden(world: &World, many: &str) {
+    let waiting = "SELECT count(*) FROM pg_locks l WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass
+        AND l.objid = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.usesysid IS NOT NULL)";
+    let begun = Instant::now();
+    while world.ask(waiting).await != many {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody ever hid");
     }
 }
