@@ -12,8 +12,6 @@ mod ground;
 #[cfg(test)]
 mod idle;
 #[cfg(test)]
-mod instances;
-#[cfg(test)]
 mod inventory;
 #[cfg(test)]
 mod lanes;

@@ -1,10 +1,10 @@
 //! Owns which measures there are and that the program ends in time.
 
-use crate::{direct, idle, instances, inventory, lanes, latency, offline, reopen};
+use crate::{direct, idle, inventory, lanes, latency, offline, reopen};
 use std::time::Duration;
 
 /// Longest time for everything; more means that something hangs.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(600);
 /// The same for a million tables, most of it for making them.
 const LIMIT_OF_A_MILLION: Duration = Duration::from_secs(5400);
 /// Taken only when asked for by its whole name.
@@ -41,9 +41,6 @@ pub(crate) fn run() {
             }
             if wanted("offline-ends-50") {
                 offline::measure().await;
-            }
-            if wanted("two-instances-500-grants") {
-                instances::measure().await;
             }
             if wanted("inventory-100k-tables") {
                 inventory::measure("inventory-100k-tables", 100_000).await;

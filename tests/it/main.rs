@@ -51,6 +51,4 @@ mod shutdown;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
-mod two_instances;
-#[cfg(test)]
 mod whole_story;
