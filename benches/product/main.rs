@@ -19,6 +19,8 @@ mod ground;
 #[cfg(test)]
 mod idle;
 #[cfg(test)]
+mod instances;
+#[cfg(test)]
 mod inventory;
 #[cfg(test)]
 mod lanes;

@@ -213,7 +213,8 @@ impl ControlPlane for FakeControl {
             id: SessionId::generate(),
             header,
             poll_wait: Duration::from_secs(20),
-            heartbeat_every: Duration::from_millis(500),
+            // Never in a test: what is told, is told because it changed.
+            heartbeat_every: Duration::from_secs(3600),
             renew_every: Duration::from_millis(200),
         })
     }

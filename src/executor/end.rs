@@ -267,6 +267,9 @@ impl Executor {
             warrant.grant.principal,
             warrant.grant.resource,
         );
+        if report.reason == EndReason::Drift {
+            tracing::warn!(grant.id = %report.grant, "the grant was missing in its target's record, nobody had ended it");
+        }
         self.journal_and_report(
             vec![Event::Closed(report.clone())],
             vec![OutboxEntry::End(report.clone())],

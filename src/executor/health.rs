@@ -1,7 +1,8 @@
 //! Owns heartbeats: what the control plane is told of this instance. Never waits for anything else.
 
 use super::Executor;
-use crate::control::Heartbeat;
+use crate::control::{Heartbeat, IntegrationHealth, IntegrationStatus};
+use crate::domain::IntegrationId;
 use sha2::{Digest, Sha256};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -10,7 +11,33 @@ use tokio_util::sync::CancellationToken;
 /// Shortest time between two heartbeats, whatever the control plane asks for.
 const SHORTEST: Duration = Duration::from_millis(500);
 
+/// How long news wait for others before they are told.
+const GATHER: Duration = Duration::from_secs(1);
+
 impl Executor {
+    /// Notes how an integration is; a change is told soon.
+    pub(super) fn set_health(
+        &self,
+        integration: IntegrationId,
+        status: IntegrationStatus,
+        message: String,
+    ) {
+        let health = IntegrationHealth {
+            integration,
+            status,
+            message,
+        };
+        let before = self
+            .shared
+            .health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(integration, health);
+        if before.is_none_or(|before| before.status != status) {
+            self.shared.news.notify_one();
+        }
+    }
+
     /// Sends heartbeats while there is a session, until `stop`.
     pub(super) async fn send_heartbeats(&self, stop: &CancellationToken) {
         let mut sessions = self.shared.session.subscribe();
@@ -36,9 +63,14 @@ impl Executor {
                     }
                 }
             }
+            let news = async {
+                self.shared.news.notified().await;
+                tokio::time::sleep(GATHER).await;
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(every) => {}
+                () = news => {}
                 // A new session is greeted at once.
                 Ok(()) = sessions.changed() => {}
             }

@@ -124,6 +124,8 @@ struct Shared {
     outbox_changed: Notify,
     timer_changed: Notify,
     sweep_now: Notify,
+    /// Rings when the next heartbeat should not wait.
+    news: Notify,
     /// Work that is finished before the process ends.
     tasks: TaskTracker,
     /// Set when no new outside effect may begin.
@@ -175,6 +177,7 @@ impl Executor {
                 outbox_changed: Notify::new(),
                 timer_changed: Notify::new(),
                 sweep_now: Notify::new(),
+                news: Notify::new(),
                 tasks: TaskTracker::new(),
                 stopping: CancellationToken::new(),
             }),
@@ -210,11 +213,9 @@ impl Executor {
     /// # Errors
     /// When the ledger cannot be written; the freeze then holds until the process ends.
     pub async fn freeze(&self, frozen: bool) -> Result<(), crate::ledger::LedgerError> {
-        self.parts
-            .ledger
-            .append_one(Event::Frozen(frozen))
-            .await
-            .map(drop)
+        let noted = self.parts.ledger.append_one(Event::Frozen(frozen)).await;
+        self.shared.news.notify_one();
+        noted.map(drop)
     }
 
     /// Freezes starts and ends every grant this instance or a target's record knows; returns how many ends were begun.

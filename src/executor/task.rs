@@ -3,7 +3,7 @@
 use super::end::EndProgress;
 use super::slots::Slot;
 use super::{Executor, OutboxEntry};
-use crate::control::{HeldLease, IntegrationHealth, IntegrationStatus, Renewal};
+use crate::control::{HeldLease, IntegrationStatus, Renewal};
 use crate::cut;
 use crate::domain::{
     CredentialChange, EndReason, ErrorClass, Failure, Grant, IntegrationId, Lease, Order,
@@ -241,26 +241,6 @@ impl Executor {
         let integration = self.integration(id).ok_or_else(|| not_assigned(id))?;
         self.target(&integration)
             .map_err(|error| error.failure().clone())
-    }
-
-    pub(super) fn set_health(
-        &self,
-        integration: IntegrationId,
-        status: IntegrationStatus,
-        message: String,
-    ) {
-        self.shared
-            .health
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(
-                integration,
-                IntegrationHealth {
-                    integration,
-                    status,
-                    message,
-                },
-            );
     }
 
     /// Queues the report of a task that was answered at the door.

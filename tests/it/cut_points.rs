@@ -78,6 +78,9 @@ const EXPECTED: [(Story, &[&str]); 7] = [
     ),
 ];
 
+/// Done only while somebody else on the server is between log-in and first appearance, which no story brings about.
+const UP_TO_STRANGERS: &str = "postgres.end a hidden session";
+
 #[test]
 fn whatever_it_is_doing_the_process_may_die_there_on_pg15() {
     every_point(Version::Pg15, "pg15");
@@ -111,6 +114,9 @@ fn every_point(version: Version, server: &str) {
     assert_eq!(walk.walked.len(), found.len());
     for (story, point) in &walk.by_chance {
         let name = name_of(point);
+        if name.starts_with(UP_TO_STRANGERS) {
+            continue;
+        }
         assert!(
             walk.walked
                 .iter()

@@ -156,7 +156,7 @@ async fn a_start_older_than_ten_minutes_is_not_started() {
 }
 
 #[tokio::test]
-async fn a_frozen_instance_starts_nothing_and_still_ends() {
+async fn a_frozen_instance_starts_nothing_still_ends_and_says_so_at_once() {
     let rig = Rig::start();
     let live = rig.started().await;
     rig.executor.freeze(true).await.unwrap();

@@ -51,4 +51,6 @@ mod shutdown;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod two_instances;
+#[cfg(test)]
 mod whole_story;

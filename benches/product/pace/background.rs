@@ -6,11 +6,15 @@ use crate::figure;
 use crate::support::cluster::Cluster;
 use apono_connector::targets::Target;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const TABLES: u32 = 10_000;
 /// Starts when nothing is to be completed.
 const PEOPLE: u32 = 30;
+/// Between two looks whether the completion is at work.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// New tables the access role has already.
+const COMPLETED: &str = "SELECT count(*) FROM pg_class c WHERE relname LIKE 'late_' || '%' AND has_table_privilege((SELECT name FROM apono.access_role)::name, c.oid, 'SELECT')";
 
 pub(super) fn name(label: &str) -> String {
     format!("pace-background-{label}")
@@ -46,6 +50,10 @@ pub(super) async fn measure(
     };
     let starts = async {
         let mut times = Vec::new();
+        // A start that comes first is the completion.
+        while !over.load(Ordering::Relaxed) && world.ask(COMPLETED).await == "0" {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         while !over.load(Ordering::Relaxed) {
             let who = format!("meanwhile{}", times.len());
             times.push(person::start(&world, &who, &on).await.1);
@@ -53,9 +61,9 @@ pub(super) async fn measure(
         times
     };
     let (took, meanwhile) = tokio::join!(completion, starts);
-    let filled = "SELECT count(*) FROM pg_class c WHERE relname LIKE 'late_' || '%' AND has_table_privilege((SELECT name FROM apono.access_role)::name, c.oid, 'SELECT')";
-    assert_eq!(world.ask(filled).await, TABLES.to_string());
+    assert_eq!(world.ask(COMPLETED).await, TABLES.to_string());
     let count = meanwhile.len();
+    let worst = meanwhile.iter().copied().fold(0.0, f64::max);
     figure::beside(
         &name,
         figure::median(meanwhile),
@@ -65,8 +73,9 @@ pub(super) async fn measure(
     figure::behind(
         &name,
         &format!(
-            "{count} starts while the access role was completed on {TABLES} new tables, which took {} ms",
-            figure::short(took)
+            "{count} starts while the access role was completed on {TABLES} new tables, which took {} ms; the slowest start took {} ms",
+            figure::short(took),
+            figure::short(worst)
         ),
     );
 }

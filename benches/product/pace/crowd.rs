@@ -80,8 +80,12 @@ impl<'a> Crowd<'a> {
             let login = LoginName::derive(&grant.principal);
             let database = &self.world.database;
             let key = hex16(&["mark", CONNECTOR, database, "login", login.as_str()]);
-            write!(roles, "CREATE ROLE {login} LOGIN PASSWORD '{VERIFIER}' CONNECTION LIMIT 10 VALID UNTIL '{}';\n", grant.expiry).unwrap();
-            write!(marks, "COMMENT ON ROLE {login} IS 'apono v1 connector={CONNECTOR} kind=login key={key}';\n").unwrap();
+            writeln!(roles, "CREATE ROLE {login} LOGIN PASSWORD '{VERIFIER}' CONNECTION LIMIT 10 VALID UNTIL '{}';", grant.expiry).unwrap();
+            writeln!(
+                marks,
+                "COMMENT ON ROLE {login} IS 'apono v1 connector={CONNECTOR} kind=login key={key}';"
+            )
+            .unwrap();
             rows.push(format!(
                 "('{}', '{login}', '{}')",
                 grant.id.as_uuid(),

@@ -34,28 +34,48 @@ impl PostgresTarget {
                 // One login must not starve the others.
                 Err(error) => {
                     home.roll_back().await;
-                    tracing::warn!(
-                        login,
-                        error = &error as &dyn std::error::Error,
-                        "clean-up will be tried again"
-                    );
+                    if self.is_on_record(&home, "login", &login).await? {
+                        tracing::warn!(
+                            login,
+                            error = &error as &dyn std::error::Error,
+                            "clean-up will be tried again"
+                        );
+                    }
                 }
             }
         }
         for role in self.unused_access_roles(&home).await? {
             if let Err(error) = self.drop_access_role(&home, &role).await {
                 home.roll_back().await;
-                tracing::warn!(
-                    role,
-                    error = &error as &dyn std::error::Error,
-                    "the access role will be dropped later"
-                );
+                if self.is_on_record(&home, "access_role", &role).await? {
+                    tracing::warn!(
+                        role,
+                        error = &error as &dyn std::error::Error,
+                        "the access role will be dropped later"
+                    );
+                }
             }
         }
         done.append(&mut self.lately_clean(&home).await?);
         self.move_tombstones(&home).await?;
         self.pool.put(home);
         Ok(done)
+    }
+
+    /// Tells whether a role is still ours to remove: another instance may have removed it while we tried.
+    async fn is_on_record(
+        &self,
+        home: &Conn<'_>,
+        table: &str,
+        role: &str,
+    ) -> Result<bool, Trouble> {
+        const DOING: &str = "look for the role on record";
+        let sql = format!(
+            "SELECT 'role', name FROM apono.{table} WHERE name = {}",
+            lit(role)
+        );
+        let rows = Rows::of(DOING, home.batch(DOING, &sql).await?);
+        Ok(rows.tagged("role").next().is_some())
     }
 
     /// Closed grants with nothing to clean: the login serves another live grant, or there never was one.

@@ -39,7 +39,7 @@ impl PostgresTarget {
             }
         }
         for note in notes {
-            tracing::warn!("the server is not the one we knew: {note}");
+            tracing::warn!("found in the comparison with the record: {note}");
         }
         if self.saw_another_server(&home).await? {
             self.end_old_sessions(&home).await?;

@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod fake_server;
 pub(crate) mod front;
 pub(crate) mod gate;
+pub(crate) mod instances;
 pub(crate) mod logs;
 pub(crate) mod offline;
 pub(crate) mod pooler;

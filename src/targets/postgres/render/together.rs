@@ -1,6 +1,7 @@
 //! Owns the text of the transactions that end many grants at once. Never runs them.
 
-use super::{OWN_LOCK_TIMEOUT, USER_LOCK_TIMEOUT};
+use super::OWN_LOCK_TIMEOUT;
+use super::end::{BLOCKED, USER_LOCK_TIMEOUT, valid_until};
 use super::{begin, id, lit, rows_of_membership, texts, utc, uuid};
 use crate::domain::{EndReason, GrantId};
 use crate::policy::EndWarrant;
@@ -101,7 +102,7 @@ pub(in super::super) fn block_read(logins: &str) -> String {
 pub(in super::super) fn block_commit(live: &[(&str, Option<&str>)]) -> String {
     let mut sql = String::new();
     for (login, until) in live {
-        sql += &super::valid_until(login, *until);
+        sql += &valid_until(login, *until);
     }
     let names = |open: bool| {
         let chosen = live
@@ -113,7 +114,7 @@ pub(in super::super) fn block_commit(live: &[(&str, Option<&str>)]) -> String {
         "UPDATE apono.login SET version = version + 1 WHERE name = ANY({});\n\
          UPDATE apono.login SET version = version + 1{} WHERE name = ANY({});\nCOMMIT;\n",
         names(true),
-        super::BLOCKED,
+        BLOCKED,
         names(false)
     );
     sql
