@@ -2,7 +2,7 @@
 
 use crate::control::ControlPlane;
 use crate::domain::{
-    ConnectorId, ErrorClass, Failure, Integration, InvalidValue, SecretRef, shown,
+    ConnectorId, ErrorClass, Failure, Integration, IntegrationId, InvalidValue, SecretRef, shown,
 };
 use crate::executor::Synchroniser;
 use crate::inventory::{PostgresCatalog, ReportError, Reporter};
@@ -139,6 +139,10 @@ impl Synchroniser for Walker {
             }
             Err(error) => Err(unreported(integration, &error)),
         }
+    }
+
+    fn forget(&self, integration: IntegrationId) {
+        self.reporter.forget(integration);
     }
 }
 

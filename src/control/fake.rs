@@ -38,6 +38,8 @@ struct Inside {
     queue: VecDeque<Task>,
     cancelled: BTreeSet<TaskId>,
     integrations: Vec<Integration>,
+    retired: BTreeSet<IntegrationId>,
+    integrations_asked: usize,
     listed: Vec<ListedGrant>,
     reports: Vec<TaskReport>,
     ends: Vec<EndReport>,
@@ -60,6 +62,8 @@ impl FakeControl {
                 queue: VecDeque::new(),
                 cancelled: BTreeSet::new(),
                 integrations: Vec::new(),
+                retired: BTreeSet::new(),
+                integrations_asked: 0,
                 listed: Vec::new(),
                 reports: Vec::new(),
                 ends: Vec::new(),
@@ -79,6 +83,14 @@ impl FakeControl {
                 .integrations
                 .retain(|known| known.id != integration.id);
             inside.integrations.push(integration);
+            inside.revision += 1;
+        });
+    }
+
+    /// Shows an integration as retired from here on.
+    pub fn retire(&self, integration: IntegrationId) {
+        self.change(|inside| {
+            inside.retired.insert(integration);
             inside.revision += 1;
         });
     }
@@ -169,6 +181,12 @@ impl FakeControl {
     #[must_use]
     pub fn last_heartbeat(&self) -> Option<Heartbeat> {
         self.lock().heartbeats.last().cloned()
+    }
+
+    /// Returns how often the list of integrations was asked for.
+    #[must_use]
+    pub fn integrations_asked(&self) -> usize {
+        self.lock().integrations_asked
     }
 
     /// Returns from which revisions the list of grants was asked for.
@@ -319,10 +337,11 @@ impl ControlPlane for FakeControl {
     }
 
     async fn integrations(&self, _since: u64) -> Result<IntegrationsList, ControlError> {
-        let (inside, header) = self.enter("integrations")?;
+        let (mut inside, header) = self.enter("integrations")?;
+        inside.integrations_asked += 1;
         let listed = |integration: &Integration| ListedIntegration {
             integration: integration.clone(),
-            retired: false,
+            retired: inside.retired.contains(&integration.id),
         };
         Ok(IntegrationsList {
             header,

@@ -2,8 +2,9 @@
 
 use super::Executor;
 use crate::control::{ControlError, Header, IntegrationStatus, ListedIntegration};
-use crate::domain::{Integration, IntegrationState};
+use crate::domain::{Integration, IntegrationId, IntegrationState};
 use crate::ledger::{Event, GrantPhase};
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 /// Most pages read in one go; with 1,000 entries a page, a list of 100,000.
@@ -89,12 +90,13 @@ impl Executor {
             integration,
             retired,
         } = listed;
-        let known = self.integration(integration.id);
-        let open = self.open_grants(&integration);
         if retired {
-            self.forget_integration(&integration, open).await;
+            self.forget_integration(&integration).await;
             return;
         }
+        self.retired(|retired| retired.remove(&integration.id));
+        let known = self.integration(integration.id);
+        let open = self.open_grants(&integration);
         if known.as_ref() == Some(&integration) {
             return;
         }
@@ -132,26 +134,53 @@ impl Executor {
         }
     }
 
-    async fn forget_integration(&self, integration: &Integration, open: usize) {
+    /// Forgets an integration once nothing of ours is left there; the next sweeps look again until then.
+    async fn forget_integration(&self, integration: &Integration) {
         if self.integration(integration.id).is_none() {
             return;
         }
-        if open > 0 {
-            tracing::error!(
-                integration.id = %integration.id,
-                "integration `{}` was retired while {open} grants are open; its settings are kept until they have ended",
-                integration.name
-            );
+        let left = self.parts.ledger.read(|state| {
+            let grants = state.grants.values();
+            grants
+                .filter(|record| record.grant.integration == integration.id)
+                .count()
+        });
+        if left > 0 {
+            if self.retired(|retired| retired.insert(integration.id)) {
+                tracing::error!(
+                    integration.id = %integration.id,
+                    "integration `{}` was retired while {left} grants are not ended and clean; its settings are kept until they are",
+                    integration.name
+                );
+            }
             return;
         }
         self.journal(vec![Event::IntegrationGone(integration.id)])
             .await;
         self.parts.registry.forget(integration.id);
+        self.parts.synchroniser.forget(integration.id);
+        self.retired(|retired| retired.remove(&integration.id));
         self.shared
             .health
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&integration.id);
+    }
+
+    /// Forgets an integration that was retired too early, if it can go by now.
+    pub(super) async fn forget_if_retired(&self, integration: &Integration) {
+        if self.retired(|retired| retired.contains(&integration.id)) {
+            self.forget_integration(integration).await;
+        }
+    }
+
+    fn retired<R>(&self, with: impl FnOnce(&mut BTreeSet<IntegrationId>) -> R) -> R {
+        let mut retired = self
+            .shared
+            .retired
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        with(&mut retired)
     }
 
     pub(super) fn open_grants(&self, integration: &Integration) -> usize {

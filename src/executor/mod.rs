@@ -79,6 +79,9 @@ pub struct Options {
 pub trait Synchroniser: Send + Sync {
     /// Walks the integration and uploads everything; returns the number of records.
     async fn synchronise(&self, integration: &Integration) -> Result<u64, Failure>;
+
+    /// Forgets what is kept of an integration that is gone.
+    fn forget(&self, integration: IntegrationId);
 }
 
 /// What the executor is made of.
@@ -121,6 +124,8 @@ struct Shared {
     accepted: Mutex<VecDeque<(TaskId, u32)>>,
     /// Integrations whose own record could not be read at the last look.
     unread: Mutex<BTreeSet<IntegrationId>>,
+    /// Integrations retired while something of ours was left there.
+    retired: Mutex<BTreeSet<IntegrationId>>,
     outbox_changed: Notify,
     timer_changed: Notify,
     sweep_now: Notify,
@@ -174,6 +179,7 @@ impl Executor {
                 health: Mutex::default(),
                 accepted: Mutex::default(),
                 unread: Mutex::default(),
+                retired: Mutex::default(),
                 outbox_changed: Notify::new(),
                 timer_changed: Notify::new(),
                 sweep_now: Notify::new(),

@@ -131,6 +131,7 @@ impl Executor {
         if sweep.mend {
             self.mend(integration, target.as_ref()).await;
         }
+        self.forget_if_retired(integration).await;
     }
 
     /// Takes a target's record into the ledger; returns whether it could be read.

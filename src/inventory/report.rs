@@ -91,6 +91,15 @@ impl Reporter {
         }
     }
 
+    /// Forgets what was reported of an integration that is gone.
+    pub fn forget(&self, integration: IntegrationId) {
+        self.digests.forget(integration);
+        self.turns
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&integration);
+    }
+
     /// Walks a source and reports what changed since the last report; everything, where the control plane does not have that one.
     ///
     /// # Errors

@@ -159,11 +159,7 @@ async fn a_time_that_makes_no_sense_is_refused_with_the_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_order_that_cannot_be_understood_is_answered_and_the_next_is_served() {
-    let mut world = World::prepare(Cluster::shared(Version::Pg15), &[], &[]).await;
-    let front = Front::to(world.plane_address());
-    world
-        .environment
-        .push(("APONO_URL".to_owned(), front.url()));
+    let (mut world, front) = Front::of_a_world(Cluster::shared(Version::Pg15)).await;
     world.begin();
     let ann = format!("{}@example.com", fresh("ann"));
     world.grant(&ann, "READ_ONLY", "1h").unwrap();
@@ -250,12 +246,8 @@ async fn an_integration_that_cannot_work_says_why_and_the_others_go_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_order_handed_out_twice_has_one_effect() {
-    let mut world = World::prepare(Cluster::shared(Version::Pg18), &[], &[]).await;
-    let front = Front::to(world.plane_address());
+    let (mut world, front) = Front::of_a_world(Cluster::shared(Version::Pg18)).await;
     front.set(crate::support::front::Manner::Twice);
-    world
-        .environment
-        .push(("APONO_URL".to_owned(), front.url()));
     world.begin();
     let repeated = || {
         world.until("all is handed out twice", |_| front.has_repeated());

@@ -86,11 +86,10 @@ on_every_server! {
     async fn a_canary_is_found_in_every_place_and_a_secret_in_none(cluster: &Cluster) {
         let canary = fresh("canary_of_the_mine");
         let database_password = fresh("Pw-of-the-connector-in-the-mine");
-        let mut world = World::prepare(cluster, &[("APONO_LOG", "debug")], &[]).await;
+        let (mut world, front) = Front::of_a_world(cluster).await;
+        world.environment.push(("APONO_LOG".to_owned(), "debug".to_owned()));
         world.sql("CREATE SCHEMA stats; CREATE EXTENSION pg_stat_statements SCHEMA stats");
         set_password(&world, &database_password);
-        let front = Front::to(world.plane_address());
-        world.environment.push(("APONO_URL".to_owned(), front.url()));
         world.begin();
 
         let mut secrets = vec![database_password];
@@ -99,7 +98,7 @@ on_every_server! {
         }
         let ann = world.grant(&format!("{canary}@example.com"), "READ_ONLY", "1h").unwrap();
         let bob = world.grant(&format!("{}@example.com", fresh("bob")), "ADMIN", "1h").unwrap();
-        let short = world.grant(&format!("{}@example.com", fresh("cid")), "READ_WRITE", "3s").unwrap();
+        let short = world.grant(&format!("{}@example.com", fresh("cid")), "READ_WRITE", "10s").unwrap();
         assert!(world.psql(&ann, &format!("SELECT 1 AS {canary}")).ok);
         let reset = world.command(&["reset-credentials", &ann.grant, "--format", "json"]).unwrap();
         let reset: serde_json::Value = serde_json::from_str(&reset).unwrap();

@@ -74,7 +74,7 @@ async fn error_after(reply: Reply) -> ControlError {
         .heartbeat(session(), &Heartbeat::default())
         .await
         .unwrap_err();
-    assert!(start.elapsed() < CALL * 3, "{:?}", start.elapsed());
+    assert!(start.elapsed() < CALL * 10, "{:?}", start.elapsed());
     let mut text = format!("{error} {error:?}");
     let mut cause: Option<&dyn std::error::Error> = Some(&error);
     while let Some(error) = cause {
@@ -356,7 +356,7 @@ async fn a_lease_call_outlasts_its_wait_and_no_more() {
     assert!(matches!(error, ControlError::Unreachable { .. }), "{error}");
     let took = start.elapsed();
     assert!(
-        took >= Duration::from_secs(1) + CALL && took < Duration::from_secs(4),
+        took >= Duration::from_secs(1) + CALL && took < Duration::from_secs(9),
         "{took:?}"
     );
 }

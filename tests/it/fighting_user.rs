@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest time from the end of a grant until nobody is in; the machine may be busy with other tests.
-const WITHIN: Duration = Duration::from_secs(4);
+const WITHIN: Duration = Duration::from_secs(12);
 
 on_every_server! {
     async fn she_cannot_fight_her_end_even_while_the_control_plane_is_gone(cluster: &Cluster) {
         let mut world = World::start(cluster).await;
         world.sql_as_owner("CREATE TABLE t (a int)");
         let who = format!("{}@example.com", fresh("eve"));
-        let eve = world.grant(&who, "ADMIN", "6s").unwrap();
+        let eve = world.grant(&who, "ADMIN", "10s").unwrap();
         let expiry: jiff::Timestamp = world.seen(&eve.grant)["grant"]["expiry"].as_str().unwrap().parse().unwrap();
         world.kill_plane();
         let mut held = vec![
@@ -53,7 +53,7 @@ on_every_server! {
 async fn what_ran_out_while_the_connector_was_dead_ends_first_when_it_is_back() {
     let mut world = World::start(Cluster::shared(Version::Pg15)).await;
     let who = format!("{}@example.com", fresh("ann"));
-    let ann = world.grant(&who, "READ_ONLY", "3s").unwrap();
+    let ann = world.grant(&who, "READ_ONLY", "8s").unwrap();
     let mut session = world.stay(&ann, "SELECT pg_sleep(300)");
     let in_now = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE usename = '{}'",

@@ -253,6 +253,29 @@ async fn an_integration_pointed_elsewhere_keeps_its_settings_while_grants_are_op
 }
 
 #[tokio::test]
+async fn an_integration_retired_too_early_is_kept_until_its_grants_are_clean_and_then_forgotten() {
+    let rig = Rig::start();
+    let grant = rig.started().await;
+    let asked = rig.control.integrations_asked();
+    rig.control.retire(rig.integration.id);
+    rig.until("the list is read", || {
+        rig.control.integrations_asked() > asked
+    })
+    .await;
+    let is_known = || {
+        rig.ledger
+            .read(|state| state.integrations.contains_key(&rig.integration.id))
+    };
+    assert!(is_known());
+    assert_eq!(
+        reason(&rig.outcome(rig.order_revoke(&grant)).await),
+        "closed"
+    );
+    rig.until("it is forgotten", || !is_known()).await;
+    assert!(rig.control.ends().iter().any(|end| end.clean));
+}
+
+#[tokio::test]
 async fn a_new_secret_reference_is_taken_over_at_once() {
     let rig = Rig::start();
     rig.started().await;

@@ -363,7 +363,11 @@ async fn damaged_digests_cost_a_full_upload_and_nothing_else() {
     std::fs::write(&path, bytes).unwrap();
     assert!(stage.reporter.report(&listing).await.unwrap().full);
     assert!(!stage.reporter.report(&listing).await.unwrap().full);
-    std::fs::remove_file(&path).unwrap();
+    stage.reporter.forget(listing.integration());
+    assert!(
+        !path.exists(),
+        "nothing is kept of an integration that is gone"
+    );
     assert!(stage.reporter.report(&listing).await.unwrap().full);
     assert_eq!(stage.names().await, ["a", "b"]);
 }

@@ -25,8 +25,6 @@ mod grant_lifecycle;
 #[cfg(test)]
 mod inventory_reports;
 #[cfg(test)]
-mod ledger_open;
-#[cfg(test)]
 mod misbehaving_plane;
 #[cfg(test)]
 mod offline_ends;

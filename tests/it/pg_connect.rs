@@ -4,7 +4,7 @@ use crate::support::certificate::Certificates;
 use crate::support::cluster::{Cluster, UNNAMED_ADDRESS, Version, fresh, on_every_server};
 use crate::support::fake_server;
 use crate::support::relay;
-use crate::support::road::set_up_admin_road;
+use crate::support::road::{fresh_login, set_up_admin_road};
 use apono_connector::domain::ErrorClass;
 use apono_connector::pg::{ConnectOptions, PgError, Session, SslMode, TlsProblem};
 use apono_connector::secret::Secret;
@@ -23,21 +23,6 @@ fn check(error: &PgError, class: ErrorClass, message: &str, hint: &str) {
 
 async fn refused(options: &ConnectOptions) -> PgError {
     Session::connect(options).await.unwrap_err()
-}
-
-/// Makes a login nobody else uses, with password `good`, and returns how it connects.
-async fn fresh_login(cluster: &Cluster, attributes: &str) -> ConnectOptions {
-    let user = fresh("person");
-    cluster
-        .superuser("postgres")
-        .await
-        .batch(
-            "make a login",
-            &format!("CREATE ROLE {user} PASSWORD 'good' {attributes}"),
-        )
-        .await
-        .unwrap();
-    cluster.options(&user, "good", "postgres")
 }
 
 on_every_server! {

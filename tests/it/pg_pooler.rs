@@ -1,30 +1,17 @@
 //! Connection poolers between us and the server.
 
-use crate::support::cluster::{Cluster, fresh, on_every_server};
+use crate::support::cluster::on_every_server;
 use crate::support::pooler::Pooler;
+use crate::support::road::fresh_login;
 use apono_connector::domain::ErrorClass;
 use apono_connector::pg::{ConnectOptions, PgError, Session};
 
 /// What a session of ours sets.
 const OURS: &str = "SELECT pg_catalog.current_setting('search_path'), pg_catalog.current_setting('statement_timeout')";
 
-async fn login(cluster: &Cluster) -> ConnectOptions {
-    let user = fresh("person");
-    cluster
-        .superuser("postgres")
-        .await
-        .batch(
-            "make a login",
-            &format!("CREATE ROLE {user} LOGIN PASSWORD 'good'"),
-        )
-        .await
-        .unwrap();
-    cluster.options(&user, "good", "postgres")
-}
-
 on_every_server! {
     async fn a_pooler_in_transaction_mode_is_recognised_and_nothing_of_ours_stays_with_it(cluster: &Cluster) {
-        let direct = login(cluster).await;
+        let direct = fresh_login(cluster, "LOGIN").await;
         for conf in ["pool_mode = transaction", "pool_mode = transaction\nserver_round_robin = 1\nmin_pool_size = 3", "pool_mode = statement"] {
             let pooler = Pooler::start(cluster, &direct.user, "good", conf);
             let options = ConnectOptions { port: pooler.port, ..direct.clone() };
@@ -47,7 +34,7 @@ on_every_server! {
 
 on_every_server! {
     async fn a_pooler_that_keeps_the_process_for_the_session_is_used(cluster: &Cluster) {
-        let direct = login(cluster).await;
+        let direct = fresh_login(cluster, "LOGIN").await;
         let pooler = Pooler::start(cluster, &direct.user, "good", "pool_mode = session");
         let options = ConnectOptions { port: pooler.port, ..direct.clone() };
         let session = Session::connect(&options).await.unwrap();

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long a grant lasts that is to end by itself: enough to start it and open a session on a busy machine.
-const LASTS: &str = "3s";
+const LASTS: &str = "5s";
 
 /// How long grants last that are to be over together: enough to start both.
 const LASTS_TOGETHER: Duration = Duration::from_secs(6);

@@ -3,13 +3,13 @@
 use super::world::{Opened, World, person, target, unseal};
 use crate::support::cluster::{Cluster, Halt, on_every_server};
 use crate::support::replica::{Address, PRIMARY};
+use crate::support::rig::NoInventory;
 use apono_connector::clock::{SharedClock, SystemClock};
 use apono_connector::control::fake::FakeControl;
 use apono_connector::domain::{
-    CredentialChange, EndReason, Failure, Grant, Integration, Order, Permission, TaskId,
-    TaskOutcome,
+    CredentialChange, EndReason, Grant, Integration, Order, Permission, TaskId, TaskOutcome,
 };
-use apono_connector::executor::{Executor, Options, Parts, Synchroniser};
+use apono_connector::executor::{Executor, Options, Parts};
 use apono_connector::ledger::{Faults, Ledger, LedgerOptions};
 use apono_connector::pg::Session;
 use apono_connector::policy::Guardrails;
@@ -40,15 +40,6 @@ struct Targets(String);
 impl TargetFactory for Targets {
     fn make(&self, integration: &Integration) -> Result<Arc<dyn Target>, TargetError> {
         Ok(Arc::new(target("c-1", integration, &self.0)))
-    }
-}
-
-struct NoInventory;
-
-#[async_trait::async_trait]
-impl Synchroniser for NoInventory {
-    async fn synchronise(&self, _integration: &Integration) -> Result<u64, Failure> {
-        Ok(0)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Owns the way between connector and control plane: passes calls on, answers in the control plane's place when told to, and
 //! remembers all that went by, inflated.
 
+use super::cluster::Cluster;
+use super::world::World;
 use flate2::read::MultiGzDecoder;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -75,6 +77,16 @@ struct Message {
 }
 
 impl Front {
+    /// Makes a world whose connector, not started yet, has to come this way.
+    pub(crate) async fn of_a_world(cluster: &'static Cluster) -> (World, Self) {
+        let mut world = World::prepare(cluster, &[], &[]).await;
+        let front = Self::to(world.plane_address());
+        world
+            .environment
+            .push(("APONO_URL".to_owned(), front.url()));
+        (world, front)
+    }
+
     /// Opens a way to the control plane at an address.
     pub(crate) fn to(upstream: &str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();

@@ -3,8 +3,8 @@
 use apono_connector::clock::{Clock, FakeClock, SharedClock};
 use apono_connector::control::fake::FakeControl;
 use apono_connector::domain::{
-    Failure, Grant, GrantId, Integration, Order, Permission, Principal, ResourceKind, ResourceRef,
-    TaskId, TaskOutcome,
+    Failure, Grant, GrantId, Integration, IntegrationId, Order, Permission, Principal,
+    ResourceKind, ResourceRef, TaskId, TaskOutcome,
 };
 use apono_connector::executor::{Executor, Options, Parts, Synchroniser};
 use apono_connector::ledger::{Faults, Ledger, LedgerOptions};
@@ -35,13 +35,16 @@ pub(crate) struct Rig {
     running: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
 }
 
-struct NoInventory;
+/// Nothing is ever listed.
+pub(crate) struct NoInventory;
 
 #[async_trait::async_trait]
 impl Synchroniser for NoInventory {
     async fn synchronise(&self, _integration: &Integration) -> Result<u64, Failure> {
         Ok(0)
     }
+
+    fn forget(&self, _integration: IntegrationId) {}
 }
 
 impl Rig {

@@ -1,4 +1,4 @@
-//! Owns the recommended set-up of a server for the connector: what `docs/postgresql.md` asks an administrator to run once.
+//! Owns the recommended set-up of a server for the connector, which `docs/postgresql.md` asks an administrator to run once, and logins for tests.
 
 use super::cluster::{Cluster, fresh};
 use apono_connector::pg::ConnectOptions;
@@ -47,4 +47,19 @@ pub(crate) async fn set_up_admin_road(cluster: &Cluster) -> Road {
         owner,
         database,
     }
+}
+
+/// Makes a login nobody else uses, with password `good`, and returns how it connects.
+pub(crate) async fn fresh_login(cluster: &Cluster, attributes: &str) -> ConnectOptions {
+    let user = fresh("person");
+    cluster
+        .superuser("postgres")
+        .await
+        .batch(
+            "make a login",
+            &format!("CREATE ROLE {user} PASSWORD 'good' {attributes}"),
+        )
+        .await
+        .unwrap();
+    cluster.options(&user, "good", "postgres")
 }
