@@ -36,9 +36,10 @@ pub(crate) fn behind(name: &str, text: &str) {
     println!("bench:   {name}: {text}");
 }
 
-/// Three significant digits.
+/// Three significant digits, or so.
 pub(crate) fn short(value: f64) -> String {
     match value {
+        v if v < 0.1 => format!("{v:.4}"),
         v if v >= 100.0 => format!("{v:.0}"),
         v if v >= 10.0 => format!("{v:.1}"),
         v => format!("{v:.2}"),

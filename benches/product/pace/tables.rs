@@ -40,6 +40,8 @@ pub(super) async fn measure(
     ))
     .await;
     let on = world.schema(SCHEMA);
+    // The first person pays for the record, the access role and the connections.
+    person::start(&world, "first", &on).await;
     let bare = Bare::open(&world, Gives::Tables(SCHEMA.to_owned())).await;
     let mut made = 0;
     let mut looks = Vec::new();
@@ -49,7 +51,7 @@ pub(super) async fn measure(
         }
         make(&world, &root, made, level).await;
         made = level;
-        // Fills the access role, or looks whether it is complete: what the first start after a minute does.
+        // The first start after a minute looks whether the access role is complete.
         run("UPDATE apono.access_role SET complete_at = complete_at - interval '2 minutes'").await;
         let begun = Instant::now();
         person::start(&world, &format!("first{level}"), &on).await;

@@ -196,9 +196,10 @@ on_every_server! {
             over.store(true, Ordering::Relaxed);
             assert!(mended.is_empty(), "{mended:?}");
         };
+        let watcher = world.root().await;
         let meanwhile = async {
-            while world.ask(waits).await != "t" {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+            while watcher.batch("look", waits).await.unwrap().text() != Some("t") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
             let his = world.open(&world.grant(&person("bob"), world.schema("shop"), Permission::ReadOnly)).await;
             assert!(!over.load(Ordering::Relaxed), "the completion is at work still");
