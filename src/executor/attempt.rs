@@ -160,7 +160,7 @@ fn stands_before(kind: Kind, steps: &[Step]) -> Stands {
 
 /// An error the server gave rolled its transaction back; a lost answer proves nothing.
 fn left_by(step: &Step, error: &TargetError) -> Stands {
-    let lost = error.class() == crate::domain::ErrorClass::Transient;
+    let lost = error.class() == crate::domain::ErrorClass::Transient && !error.is_undone();
     if lost && matches!(step.change, Change::StartGrant(_)) {
         Stands::Maybe
     } else {

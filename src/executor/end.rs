@@ -148,6 +148,9 @@ impl Executor {
                 }
                 Err(error) => {
                     self.log_failed_end(&warrant, &error);
+                    if matches!(*progress.borrow(), EndProgress::Running) {
+                        self.shared.news.notify_one();
+                    }
                     progress.send_replace(EndProgress::Failing(error.failure().clone()));
                 }
             }

@@ -55,6 +55,7 @@ impl Executor {
             return Some(TaskOutcome::Failed(failure));
         }
         let mut schedule = None;
+        let mut said = "";
         let mut stands = Stands::No;
         loop {
             start.lease_deadline = *view.deadline.borrow();
@@ -90,6 +91,10 @@ impl Executor {
                         .await,
                 );
             };
+            if said != error.failure().reason {
+                said = error.failure().reason;
+                log_failure("an order failed so far, it is tried again", &error);
+            }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = view.cancel.cancelled() => {}

@@ -273,10 +273,8 @@ impl PgError {
                 "give host and port of the server itself, or of a pooler database in session mode"
                     .to_owned(),
             ),
-            Self::Statement { .. }
-            | Self::Timeout { .. }
-            | Self::Closed { .. }
-            | Self::Mismatch { .. } => None,
+            Self::Statement { place, code, .. } => sqlstate::statement_hint(code, place),
+            Self::Timeout { .. } | Self::Closed { .. } | Self::Mismatch { .. } => None,
         }
     }
 }

@@ -416,17 +416,33 @@ fn set_up(limits: Limits, with: Option<i32>) -> String {
         ("client_min_messages", "notice".to_owned()),
         ("extra_float_digits", "1".to_owned()),
     ];
+    let is_local = format!(
+        "pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.<>) {}",
+        with.unwrap_or_default()
+    );
     let set: Vec<_> = settings
         .iter()
-        .map(|(name, value)| {
-            format!(
-                "pg_catalog.set_config('{name}', '{value}', pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.<>) {})",
-                with.unwrap_or_default()
-            )
-        })
+        .map(|(name, value)| format!("pg_catalog.set_config('{name}', '{value}', {is_local})"))
         .collect();
-    format!("SELECT {}; {}", set.join(", "), Server::QUESTION)
+    let not_limited: Vec<_> = OVERALL_LIMITS
+        .iter()
+        .map(|name| format!("('{name}')"))
+        .collect();
+    // The first statement is short enough for any time-out that was set, which until then is in force here too.
+    format!(
+        "SET LOCAL statement_timeout = {}; SELECT {}; \
+         SELECT pg_catalog.set_config(name, '0', {is_local}) FROM (VALUES {}) AS known (name) \
+         WHERE pg_catalog.current_setting(name, true) IS NOT NULL; {}",
+        limits.statement.as_millis(),
+        set.join(", "),
+        not_limited.join(", "),
+        Server::QUESTION
+    )
 }
+
+/// Time-outs we have no use for, where the server knows them (since 14 and 17): between calls our sessions may be idle for long, and
+/// each call of a transaction has its limit.
+const OVERALL_LIMITS: [&str; 2] = ["idle_session_timeout", "transaction_timeout"];
 
 /// Longest silence inside a transaction: a stuck instance must not hold locks others wait for.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(5);

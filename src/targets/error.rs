@@ -8,6 +8,7 @@ use std::time::Duration;
 /// A step that did not succeed.
 pub struct TargetError {
     failure: Failure,
+    undone: bool,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -22,6 +23,7 @@ impl TargetError {
                 hint: None,
                 retry_after: None,
             },
+            undone: false,
             source: None,
         }
     }
@@ -40,6 +42,13 @@ impl TargetError {
         self
     }
 
+    /// Says that the target itself took back, or never began, what was asked of it. Without this only the class tells.
+    #[must_use]
+    pub fn undone(mut self) -> Self {
+        self.undone = true;
+        self
+    }
+
     /// Adds the cause, which is only ever logged.
     #[must_use]
     pub fn source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
@@ -51,6 +60,12 @@ impl TargetError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         self.failure.class
+    }
+
+    /// Tells whether the step is known to have had no effect.
+    #[must_use]
+    pub fn is_undone(&self) -> bool {
+        self.undone
     }
 
     /// Returns what the control plane may be told.

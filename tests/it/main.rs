@@ -43,6 +43,8 @@ mod postgres_ssl;
 #[cfg(test)]
 mod postgres_target;
 #[cfg(test)]
+mod pressure;
+#[cfg(test)]
 mod reference_plane;
 #[cfg(test)]
 mod shutdown;

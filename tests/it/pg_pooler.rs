@@ -15,7 +15,8 @@ on_every_server! {
         for conf in ["pool_mode = transaction", "pool_mode = transaction\nserver_round_robin = 1\nmin_pool_size = 3", "pool_mode = statement"] {
             let pooler = Pooler::start(cluster, &direct.user, "good", conf);
             let options = ConnectOptions { port: pooler.port, ..direct.clone() };
-            for _ in 0..3 {
+            // Also while the pooler is still opening the processes it is to have.
+            for _ in 0..8 {
                 let error = Session::connect(&options).await.unwrap_err();
                 assert!(matches!(error, PgError::TransactionPooler { .. }), "{conf}: {error:?}");
                 assert_eq!(error.class(), ErrorClass::NeedsOperator);

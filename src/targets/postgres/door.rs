@@ -18,9 +18,9 @@ const TRIES: u32 = 5;
 const TRY_EVERY: Duration = Duration::from_millis(10);
 
 /// What the door's first half reads.
-struct State {
-    connector: String,
-    login: String,
+pub(super) struct State {
+    pub(super) connector: String,
+    pub(super) login: String,
     access_role: String,
     expiry: jiff::Timestamp,
     is_ahead: bool,
@@ -32,7 +32,7 @@ struct State {
 }
 
 impl State {
-    fn read(line: Line<'_>) -> Result<Self, Trouble> {
+    pub(super) fn read(line: Line<'_>) -> Result<Self, Trouble> {
         Ok(Self {
             connector: line.text(0)?.to_owned(),
             login: line.text(1)?.to_owned(),
@@ -43,6 +43,16 @@ impl State {
             needed: line.count(7)?,
             member: line.count(8)?,
         })
+    }
+
+    /// The expiry was moved since the warrant was made, so the time is not over.
+    pub(super) fn is_extended(&self, warrant: &EndWarrant) -> bool {
+        self.ended.is_none() && warrant.reason == EndReason::Expired && self.is_ahead
+    }
+
+    /// The role whose membership is to be taken.
+    pub(super) fn revoked(&self) -> Option<&str> {
+        (self.needed == 0 && self.member > 0).then_some(self.access_role.as_str())
     }
 }
 
@@ -56,13 +66,18 @@ impl PostgresTarget {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.close_door_once(conn, warrant).await {
-                Err(error) if tries < TRIES && error.is_collision() => {
-                    conn.roll_back().await;
-                    tokio::time::sleep(TRY_EVERY * tries).await;
-                }
-                result => return result,
+            let error = match self.close_door_once(conn, warrant).await {
+                Ok(ended) => return Ok(ended),
+                Err(error) => error,
+            };
+            if tries == 1 && (error.is_lock() || error.is_full()) {
+                self.make_do(conn, warrant).await;
             }
+            if tries == TRIES || !error.is_collision() {
+                return Err(error);
+            }
+            conn.roll_back().await;
+            tokio::time::sleep(TRY_EVERY * tries).await;
         }
     }
 
@@ -104,7 +119,7 @@ impl PostgresTarget {
             // The start committed between our two looks: begin again, now with its lock.
             return Err(Trouble::changed());
         }
-        if state.ended.is_none() && warrant.reason == EndReason::Expired && state.is_ahead {
+        if state.is_extended(warrant) {
             conn.roll_back().await;
             return Ok(Ended {
                 evidence: Evidence::default().with("expiry", state.expiry),
@@ -114,7 +129,7 @@ impl PostgresTarget {
                 extended_until: Some(state.expiry),
             });
         }
-        let revoked = (state.needed == 0 && state.member > 0).then_some(state.access_role.as_str());
+        let revoked = state.revoked();
         let sql = render::door_close(grant.id, warrant.reason, &state.login, revoked);
         let rows = Rows::of(CLOSE, conn.batch(CLOSE, &sql).await?);
         cut::point("postgres.door.closed");

@@ -101,20 +101,8 @@ impl PostgresTarget {
             return Ok(false);
         };
         end_found(conn, login, Which::All, block.look).await?;
-        let wanted = Wanted {
-            login,
-            ended: None,
-            blocked: block.blocked,
-            nobody_hides: false,
-        };
-        if let Err(error) = self.end_on_replicas(conn, wanted).await {
-            // Clean-up comes back to it: the login is not dropped before.
-            tracing::warn!(
-                login,
-                error = &error as &dyn std::error::Error,
-                "sessions on replicas may be left"
-            );
-        }
+        // Clean-up comes back to it: the login is not dropped before.
+        self.try_end_on_replicas(conn, login, block.blocked).await;
         Ok(block.blocked)
     }
 

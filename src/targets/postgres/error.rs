@@ -1,5 +1,6 @@
 //! Owns what can go wrong at this target, one variant per failed intention. Never reads a message text: the SQLSTATE decides.
 
+use super::render::id;
 use super::tls_files::SSL_ROOT_CA;
 use crate::domain::ErrorClass;
 use crate::pg::PgError;
@@ -36,6 +37,16 @@ pub(super) enum Trouble {
     Seal(#[source] Box<dyn Error + Send + Sync>),
     #[error("the target is busy, no connection became free in time")]
     Busy,
+    /// The server took it back, or it was never begun there.
+    #[error(transparent)]
+    Undone(Box<Self>),
+    /// Somebody holds what was waited for.
+    #[error("{source}; in the way may be {who}")]
+    InTheWay {
+        source: Box<Self>,
+        who: String,
+        fix: String,
+    },
     #[error("{message}")]
     Refused {
         class: ErrorClass,
@@ -73,6 +84,54 @@ impl Trouble {
         }
     }
 
+    pub(super) fn admin_role_refused(role: &str, user: &str) -> Self {
+        Self::operator(
+            "admin_role_unusable",
+            format!("`{user}` cannot act as the admin role `{role}`"),
+            format!("GRANT {} TO {};", id(role), id(user)),
+        )
+    }
+
+    pub(super) fn admin_role_missing(role: &str, user: &str) -> Self {
+        Self::operator(
+            "admin_role_missing",
+            format!("the admin role `{role}` does not exist on the server"),
+            format!(
+                "CREATE ROLE {role} NOLOGIN CREATEROLE; GRANT {role} TO {};",
+                id(user),
+                role = id(role)
+            ),
+        )
+    }
+
+    /// Says that it had no effect, if the server's own words prove that: an error it answered with, or a refused log-in. The last
+    /// words of a connection prove nothing.
+    pub(super) fn undone(self) -> Self {
+        let refused = matches!(
+            self,
+            Self::Pg(PgError::Login { .. } | PgError::Unreachable { .. })
+        );
+        let answered = matches!(
+            &self,
+            Self::Pg(PgError::Statement { code, .. }) if !code.starts_with("57P")
+        );
+        if refused || answered {
+            Self::Undone(Box::new(self))
+        } else {
+            self
+        }
+    }
+
+    /// A lock did not come.
+    pub(super) fn is_lock(&self) -> bool {
+        self.sqlstate() == Some("55P03")
+    }
+
+    /// The server has no room left for what a statement writes.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self.sqlstate(), Some("53100" | "53200"))
+    }
+
     /// The plan was made from a state that is no longer so.
     pub(super) fn changed() -> Self {
         Self::refused(
@@ -86,6 +145,7 @@ impl Trouble {
     pub(super) fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Pg(source) => source.sqlstate(),
+            Self::Undone(source) | Self::InTheWay { source, .. } => source.sqlstate(),
             Self::TlsFile { .. }
             | Self::OpenKey { .. }
             | Self::Replica { .. }
@@ -103,6 +163,7 @@ impl Trouble {
     pub(super) fn class(&self) -> ErrorClass {
         match self {
             Self::Pg(source) => source.class(),
+            Self::Undone(source) | Self::InTheWay { source, .. } => source.class(),
             Self::Replica { .. }
             | Self::Credential(_)
             | Self::TlsFile { .. }
@@ -134,7 +195,10 @@ impl Trouble {
                 Some("22012") => "lease_over",
                 Some("25006" | "0A000") => "read_only_server",
                 Some("42501") => "right_missing",
-                Some("53200" | "53300") => "server_full",
+                Some("53100") => "disk_full",
+                Some("53200") => "out_of_memory",
+                Some("53300") => "server_full",
+                Some("57P01" | "57P02" | "57P03" | "57P05") => "server_unavailable",
                 Some("55P03" | "40P01" | "XX000") => "busy_object",
                 Some("57014") => "statement_timeout",
                 Some("3D000") => "no_such_database",
@@ -153,6 +217,7 @@ impl Trouble {
                     | PgError::Mismatch { .. } => "database_error",
                 },
             },
+            Self::Undone(source) | Self::InTheWay { source, .. } => source.reason(),
             Self::TlsFile { setting, .. } if *setting == SSL_ROOT_CA => "root_ca_unreadable",
             Self::TlsFile { .. } => "client_certificate_unreadable",
             Self::OpenKey { .. } => "client_key_open",
@@ -166,6 +231,13 @@ impl Trouble {
             Self::Busy => "target_busy",
             Self::Refused { reason, .. } => reason,
         }
+    }
+
+    fn is_undone(&self) -> bool {
+        if let Self::InTheWay { source, .. } = self {
+            return source.is_undone();
+        }
+        matches!(self, Self::Undone(_))
     }
 
     /// The error with what helps, for a list of several.
@@ -190,6 +262,8 @@ impl Trouble {
                 Some("give an age public key (`age1…`) or an `ssh-ed25519` public key".to_owned())
             }
             Self::Pg(source) => source.hint(),
+            Self::Undone(source) => source.hint(),
+            Self::InTheWay { fix, .. } => Some(fix.clone()),
             Self::TlsFile { .. } => Some("give the path of a readable PEM file".to_owned()),
             Self::OpenKey { path, .. } => Some(format!(
                 "chmod 600 {path} (640 is enough where root owns it)"
@@ -208,6 +282,80 @@ impl From<Trouble> for TargetError {
         if let Some(hint) = trouble.hint() {
             error = error.hint(hint);
         }
+        if trouble.is_undone() {
+            error = error.undone();
+        }
         error.source(trouble)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::Place;
+    use std::sync::Arc;
+
+    fn answer(code: &str) -> Trouble {
+        Trouble::Pg(PgError::Statement {
+            place: Arc::new(Place {
+                host: "db.example".to_owned(),
+                port: 5432,
+                database: "app".to_owned(),
+                user: "apono_connector".to_owned(),
+            }),
+            note: "start the grant",
+            code: code.to_owned(),
+            constraint: None,
+            source: "the server's words".into(),
+        })
+    }
+
+    #[test]
+    fn what_a_server_under_pressure_answers_has_a_class_and_a_name() {
+        let mut table = String::new();
+        for code in [
+            "53000", "53100", "53200", "53300", "53400", "55000", "55006", "55P02", "55P03",
+            "57014", "57P01", "57P02", "57P03", "57P04", "57P05", "58000", "58030", "58P01",
+        ] {
+            let trouble = answer(code);
+            table += &format!("{code} {} {}\n", trouble.class(), trouble.reason());
+        }
+        insta::assert_snapshot!(table, @r"
+        53000 transient database_error
+        53100 transient disk_full
+        53200 transient out_of_memory
+        53300 transient server_full
+        53400 transient database_error
+        55000 conflict database_error
+        55006 conflict database_error
+        55P02 needs_operator database_error
+        55P03 conflict busy_object
+        57014 transient statement_timeout
+        57P01 transient server_unavailable
+        57P02 transient server_unavailable
+        57P03 transient server_unavailable
+        57P04 not_found database_error
+        57P05 transient server_unavailable
+        58000 transient database_error
+        58030 transient database_error
+        58P01 needs_operator database_error
+        ");
+    }
+
+    #[test]
+    fn only_what_the_server_itself_took_back_counts_as_undone() {
+        let undone = |trouble: Trouble| TargetError::from(trouble.undone()).is_undone();
+        assert!(undone(answer("53100")));
+        assert!(undone(answer("55P03")));
+        // The last words of a connection: the commit before them may stand.
+        assert!(!undone(answer("57P01")));
+        assert!(!undone(Trouble::Busy));
+        assert!(!TargetError::from(answer("53100")).is_undone());
+        let full = TargetError::from(answer("53100").undone());
+        assert_eq!(full.failure().reason, "disk_full");
+        assert_eq!(
+            full.failure().hint.as_deref(),
+            Some("free space on the disks of the server at `db.example:5432`")
+        );
     }
 }

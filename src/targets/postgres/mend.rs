@@ -76,6 +76,7 @@ impl PostgresTarget {
             );
             if settled(home.batch("take a membership without a grant", &sql).await)? {
                 sessions::end(home, login, Which::Present).await?;
+                self.try_end_on_replicas(home, login, false).await;
                 notes.push(format!(
                     "took `{role}` from `{login}`: no live grant needs it"
                 ));
@@ -177,6 +178,7 @@ impl PostgresTarget {
                     .await,
             )? {
                 sessions::end(home, &role.name, Which::All).await?;
+                self.try_end_on_replicas(home, &role.name, true).await;
                 notes.push(format!(
                     "blocked `{}`: it carries our mark but is not on record",
                     role.name

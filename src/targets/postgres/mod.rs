@@ -2,6 +2,7 @@
 //! Never touches a role without our mark, and never waits in an end for anything a person can hold.
 
 mod access_role;
+mod blockers;
 mod cleanup;
 mod close_all;
 mod compare;
@@ -12,6 +13,7 @@ mod given;
 mod identity;
 mod leftovers;
 mod levels;
+mod makeshift;
 mod mark;
 mod mend;
 mod observe;
@@ -154,6 +156,14 @@ impl PostgresTarget {
         TargetError::from(error)
     }
 
+    /// Says who was in the way, where something was.
+    async fn explained<T>(&self, outcome: Result<T, Trouble>) -> Result<T, TargetError> {
+        match outcome {
+            Ok(done) => Ok(done),
+            Err(error) => Err(self.failed(self.with_blockers(For::Work, error).await)),
+        }
+    }
+
     fn same_order(&self, permit: &Permit, grant: &Grant) -> Result<(), Trouble> {
         if permit.settings() != self.settings.digest
             || permit.integration() != self.settings.home.integration
@@ -225,7 +235,7 @@ impl PostgresTarget {
             // An idle connection may have died unseen, and any may die on the way; every step of an end may be repeated.
             Err(error)
                 if error.is_lost_connection()
-                    || (reused && error.class() == ErrorClass::Transient) =>
+                    || (reused && error.class() == ErrorClass::Transient && !error.is_full()) =>
             {
                 drop(conn);
                 self.pool.forget_idle();
@@ -234,7 +244,10 @@ impl PostgresTarget {
                 self.pool.put(conn);
                 Ok(ended)
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                drop(conn);
+                Err(self.with_blockers(For::End, error).await)
+            }
         }
     }
 
@@ -287,7 +300,8 @@ impl Target for PostgresTarget {
     }
 
     async fn check(&self) -> Result<CheckReport, TargetError> {
-        record::check(self).await.map_err(|e| self.failed(e))
+        let checked = record::check(self).await;
+        self.explained(checked).await
     }
 
     async fn plan_start(&self, permit: &Permit, start: &Start) -> Result<Plan, TargetError> {
@@ -298,15 +312,16 @@ impl Target for PostgresTarget {
             })
             .await
         };
-        planned.await.map_err(|e| self.failed(e))
+        self.explained(planned.await).await
     }
 
     async fn plan_extend(&self, permit: &Permit, grant: &Grant) -> Result<Plan, TargetError> {
-        self.plan_with(permit, grant, |seen| {
-            plan::extend(&self.settings.home, grant, seen)
-        })
-        .await
-        .map_err(|e| self.failed(e))
+        let planned = self
+            .plan_with(permit, grant, |seen| {
+                plan::extend(&self.settings.home, grant, seen)
+            })
+            .await;
+        self.explained(planned).await
     }
 
     async fn plan_reset(&self, permit: &Permit, start: &Start) -> Result<Plan, TargetError> {
@@ -317,7 +332,7 @@ impl Target for PostgresTarget {
             })
             .await
         };
-        planned.await.map_err(|e| self.failed(e))
+        self.explained(planned.await).await
     }
 
     async fn apply(
@@ -326,9 +341,8 @@ impl Target for PostgresTarget {
         start: &Start,
         step: &Step,
     ) -> Result<Applied, TargetError> {
-        self.apply_step(permit, start, step)
-            .await
-            .map_err(|e| self.failed(e))
+        let applied = self.apply_step(permit, start, step).await;
+        self.explained(applied).await
     }
 
     fn plan_end(&self, warrant: &EndWarrant) -> Plan {
@@ -370,7 +384,8 @@ impl Target for PostgresTarget {
     }
 
     async fn recorded(&self) -> Result<Vec<RecordedGrant>, TargetError> {
-        record::read(self).await.map_err(|e| self.failed(e))
+        let read = record::read(self).await;
+        self.explained(read).await
     }
 
     async fn mend(&self) -> Result<Vec<Mended>, TargetError> {

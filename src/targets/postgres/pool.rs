@@ -232,6 +232,15 @@ impl Pool {
         drop(conn.slot);
     }
 
+    /// Takes a connection back after it gave access: with a live grant one is held for ends, from the first moment on.
+    pub(super) fn put_to_hold(&self, conn: Conn<'_>) {
+        self.holding.store(true, Ordering::Relaxed);
+        match (self.reserve.try_lock(), conn.held) {
+            (Ok(mut reserve), Held::Own(opened)) if reserve.is_none() => *reserve = Some(*opened),
+            (_, held) => self.put(Conn { held, ..conn }),
+        }
+    }
+
     /// Closes every idle connection, for example after one turned out to be dead.
     pub(super) fn forget_idle(&self) {
         self.idle
@@ -476,19 +485,12 @@ impl Pool {
         let user = &session.server().session_user;
         match me {
             Ok(me) if me.text() == Some(role.as_str()) => Ok(()),
-            Ok(_) => Err(admin_role_refused(&role, user)),
-            Err(error) if matches!(error.sqlstate(), Some("42501" | "22023" | "42704")) => {
-                Err(admin_role_refused(&role, user))
-            }
-            Err(error) => Err(error.into()),
+            Ok(_) => Err(Trouble::admin_role_refused(&role, user)),
+            Err(error) => Err(match error.sqlstate() {
+                Some("42501") => Trouble::admin_role_refused(&role, user),
+                Some("22023" | "42704") => Trouble::admin_role_missing(&role, user),
+                _ => error.into(),
+            }),
         }
     }
-}
-
-fn admin_role_refused(role: &str, user: &str) -> Trouble {
-    Trouble::operator(
-        "admin_role_unusable",
-        format!("`{user}` cannot act as the admin role `{role}`"),
-        format!("GRANT {} TO {};", id(role), id(user)),
-    )
 }

@@ -1,6 +1,7 @@
 //! Owns the pieces every statement of ours is made of. Never runs them; values enter as `Ident` and `Literal` only.
 
 mod end;
+pub(super) mod makeshift;
 mod start;
 pub(super) mod together;
 

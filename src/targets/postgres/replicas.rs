@@ -136,6 +136,23 @@ impl PostgresTarget {
         self.judge(home, wanted.login, visits).await
     }
 
+    /// The same where no end waits for it; what may be left is said.
+    pub(super) async fn try_end_on_replicas(&self, home: &Conn<'_>, login: &str, blocked: bool) {
+        let wanted = Wanted {
+            login,
+            ended: None,
+            blocked,
+            nobody_hides: false,
+        };
+        if let Err(error) = self.end_on_replicas(home, wanted).await {
+            tracing::warn!(
+                login,
+                error = &error as &dyn std::error::Error,
+                "sessions on replicas may be left"
+            );
+        }
+    }
+
     async fn judge(
         &self,
         home: &Conn<'_>,

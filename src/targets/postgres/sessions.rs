@@ -67,10 +67,20 @@ impl Look {
 
 /// Looks, ends the sessions of a login and waits until none of them is left.
 pub(super) async fn end(conn: &Conn<'_>, login: &str, which: Which) -> Result<Seen, Trouble> {
+    end_within(conn, login, which, WAIT).await
+}
+
+/// The same with another longest wait.
+pub(super) async fn end_within(
+    conn: &Conn<'_>,
+    login: &str,
+    which: Which,
+    wait: Duration,
+) -> Result<Seen, Trouble> {
     const DOING: &str = "look for sessions of the login";
     let sql = look_sql(&texts([login]), None);
     let look = Look::read(&Rows::of(DOING, conn.batch(DOING, &sql).await?))?;
-    end_seen(conn, &[login], which, look, WAIT).await
+    end_seen(conn, &[login], which, look, wait).await
 }
 
 /// Ends the sessions found at a look and waits until none of them is left, at most as long as given.
@@ -150,18 +160,32 @@ async fn order(conn: &Conn<'_>, logins: &[&str], seen: &Processes) -> Result<Pro
     const DOING: &str = "end the sessions of the login";
     let in_session: BTreeSet<&str> = seen.values().map(String::as_str).collect();
     let names = texts(in_session.iter().copied());
+    let asked = question(&texts(logins.iter().copied()));
     let sql = format!(
         "BEGIN;\n{}SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = ANY({names});\nROLLBACK;\n\
-         BEGIN READ WRITE;\nUPDATE apono.login SET last_session_at = pg_catalog.clock_timestamp() WHERE name = ANY({names});\nCOMMIT;\n{}",
+         BEGIN READ WRITE;\nUPDATE apono.login SET last_session_at = pg_catalog.clock_timestamp() WHERE name = ANY({names});\nCOMMIT;\n{asked}",
         self_memberships(conn, &in_session),
-        question(&texts(logins.iter().copied())),
     );
     match conn.batch(DOING, &sql).await {
         Ok(outcome) => processes(&Rows::of(DOING, outcome)),
         // A role is gone, or somebody else works on it: the next look decides.
         Err(error) if is_in_the_way(&error) => look(conn, logins).await,
+        Err(error) if error.is_full() => order_in_passing(conn, &names, &asked).await,
         Err(error) => Err(error),
     }
+}
+
+/// Tells every session to end without writing anything, which a server without room allows where we may signal others anyway.
+async fn order_in_passing(conn: &Conn<'_>, names: &str, asked: &str) -> Result<Processes, Trouble> {
+    const DOING: &str = "end the sessions of the login without a note";
+    let sql = format!(
+        "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = ANY({names});\n{asked}"
+    );
+    let outcome = match conn.batch(DOING, &sql).await {
+        Err(error) if error.sqlstate() == Some("42501") => conn.batch(DOING, asked).await?,
+        outcome => outcome?,
+    };
+    processes(&Rows::of(DOING, outcome))
 }
 
 fn self_memberships(conn: &Conn<'_>, logins: &BTreeSet<&str>) -> String {
@@ -203,7 +227,11 @@ async fn end_if_its(conn: &Conn<'_>, login: &str, pid: i64) -> Result<(), Troubl
     match conn.batch("end a hidden session", &sql).await {
         Ok(_) => Ok(()),
         // Somebody else's, gone, or in the way; there is a second look before the role is dropped.
-        Err(error) if error.sqlstate() == Some("42501") || is_in_the_way(&error) => Ok(()),
+        Err(error)
+            if error.sqlstate() == Some("42501") || is_in_the_way(&error) || error.is_full() =>
+        {
+            Ok(())
+        }
         Err(error) => Err(error),
     }
 }

@@ -55,7 +55,7 @@ impl PostgresTarget {
             .as_ref()
             .map(|(password, access)| password.seal(&recipient, &self.settings, access))
             .transpose()?;
-        let conn = self.home(For::Start).await?;
+        let conn = self.home(For::Start).await.map_err(Trouble::undone)?;
         let sql = render::start(&StartFacts {
             home: &self.settings.home,
             start,
@@ -78,10 +78,10 @@ impl PostgresTarget {
                     Err(Trouble::changed())
                 };
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.undone()),
         };
         let started_at = Rows::of(DOING, outcome).one("started")?.time(0)?;
-        self.pool.put(conn);
+        self.pool.put_to_hold(conn);
         Ok(Applied {
             evidence: Evidence::default()
                 .with("login", &planned.login)

@@ -417,6 +417,12 @@ on_every_server! {
         let error = target("c-1", &stranger, &world.user).check().await.unwrap_err();
         assert_eq!(error.failure().reason, "admin_role_unusable");
         assert_eq!(error.failure().hint.as_deref(), Some(format!("GRANT \"{}\" TO \"{}\";", world.stranger, world.user).as_str()));
+        let missing = integration(cluster, &closed, &fresh("nobody"));
+        let target = target("c-1", &missing, &world.user);
+        let error = target.check().await.unwrap_err();
+        assert_eq!(error.failure().reason, "admin_role_missing");
+        world.root().await.batch("do as told", error.failure().hint.as_deref().unwrap()).await.unwrap();
+        assert_ne!(target.check().await.unwrap_err().failure().reason, "admin_role_missing", "the next hint follows");
     }
 }
 

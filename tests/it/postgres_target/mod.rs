@@ -9,6 +9,7 @@ mod leftovers;
 mod levels;
 mod lifecycle;
 mod planted;
+mod pressure;
 mod primary_lost;
 mod replicas;
 mod roads;

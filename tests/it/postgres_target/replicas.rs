@@ -108,6 +108,29 @@ on_every_server! {
 }
 
 on_every_server! {
+    async fn what_mending_takes_is_not_kept_by_a_session_on_a_replica(cluster: &Cluster) {
+        let pair = Pair::shared(cluster.version).await;
+        let world = world(&pair).await;
+        let alice = person("alice");
+        let [read, write] = [Permission::ReadOnly, Permission::ReadWrite].map(|level| world.grant(&alice, world.schema("shop"), level));
+        let her = world.open(&read).await;
+        world.open_more(&write).await;
+        with_signal_right(&world, &pair).await;
+        let session = on_replica(&world, &pair, &her).await;
+        world.root().await.batch("lose a row", &format!("DELETE FROM apono.\"grant\" WHERE id = '{}'", write.id)).await.unwrap();
+        world.target.mend().await.unwrap();
+        assert!(!reads(&session).await, "the session is ended");
+        let session = on_replica(&world, &pair, &her).await;
+        assert!(reads(&session).await, "the other grant lives on");
+
+        world.root().await.batch("lose all rows", "DELETE FROM apono.\"grant\"; DELETE FROM apono.login").await.unwrap();
+        world.target.mend().await.unwrap();
+        assert!(!reads(&session).await, "so is one of a login that is not on record");
+        assert_eq!(refused(&world, pair.replica, &her).await.as_deref(), Some("28P01"));
+    }
+}
+
+on_every_server! {
     async fn an_end_stays_open_until_every_replica_has_replayed_it(cluster: &Cluster) {
         let pair = Pair::shared(cluster.version).await;
         let world = world(&pair).await;

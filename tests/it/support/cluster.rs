@@ -162,8 +162,17 @@ impl Cluster {
 
     /// Starts a server for one test, with more lines for `postgresql.conf`.
     pub(crate) fn private(version: Version, extra_conf: &str) -> Self {
+        Self::private_in(version, extra_conf, |_| Vec::new())
+    }
+
+    /// The same with an environment, which may depend on the server's folder.
+    pub(super) fn private_in(
+        version: Version,
+        extra_conf: &str,
+        environment: impl FnOnce(&Path) -> Vec<(&'static str, PathBuf)>,
+    ) -> Self {
         let folder = new_folder();
-        let mut keeper = Keeper::start(version, &folder);
+        let mut keeper = Keeper::start_in(version, &folder, environment(&folder));
         let certificates = Certificates::for_names(&["localhost", "127.0.0.1"]);
         write_private(&folder.join("password"), SUPERUSER_PASSWORD);
         keeper.order("init", &folder);
@@ -469,6 +478,14 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn start(version: Version, folder: &Path) -> Self {
+        Self::start_in(version, folder, Vec::new())
+    }
+
+    fn start_in(
+        version: Version,
+        folder: &Path,
+        environment: Vec<(&'static str, PathBuf)>,
+    ) -> Self {
         const SCRIPT: &str = r#"
             trap '' INT TERM HUP PIPE
             server=
@@ -505,6 +522,7 @@ impl Keeper {
                     .messages()
                     .map(|_| ("LOCPATH", place("APONO_TEST_LOCALES"))),
             )
+            .envs(environment)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod certificate;
 pub(crate) mod cluster;
+pub(crate) mod disk;
 pub(crate) mod fake_server;
 pub(crate) mod front;
 pub(crate) mod gate;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const CONNECTOR: &str = env!("CARGO_BIN_EXE_apono-connector");
 const CONTROL_PLANE: &str = env!("CARGO_BIN_EXE_apono-control-plane");
 /// Longest time a condition may take to come true.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns a client that keeps to no proxy.
 pub(crate) fn http_client() -> reqwest::Client {

@@ -46,7 +46,14 @@ pub(in crate::targets::postgres) fn door_read(facts: &DoorFacts<'_>) -> String {
         grant_values(facts.home, facts.grant, &on_record, facts.access_role),
         lit(facts.reason.as_str())
     );
-    sql += &format!(
+    sql += &state_of(facts.grant.id);
+    sql
+}
+
+/// Asks for one row of `door::State`.
+pub(super) fn state_of(grant: GrantId) -> String {
+    let grant = uuid(grant);
+    format!(
         "SELECT 'grant', g.connector, g.login, g.access_role, {expiry}, (g.expiry > pg_catalog.clock_timestamp())::text,\n\
          {ended}, g.reason,\n\
          (SELECT pg_catalog.count(*) FROM apono.\"grant\" o WHERE o.login = g.login AND o.access_role = g.access_role\n\
@@ -59,8 +66,7 @@ pub(in crate::targets::postgres) fn door_read(facts: &DoorFacts<'_>) -> String {
         member = rows_of_membership("g.access_role", "g.login"),
         history = "id, connector, integration, login, access_role, principal, kind, path, level, expiry, \
                    lease_deadline, attempt, started_at, ended_at, reason, closed_at, clean_at",
-    );
-    sql
+    )
 }
 
 /// The second half of the door. No statement in it can be blocked by the person: no `ALTER ROLE` of the login, no `DROP`.
