@@ -5,5 +5,9 @@ cd "$(dirname "$0")/.."
 . scripts/machine.sh
 
 need_rust
-scripts/postgres.sh >/dev/null
-exec cargo bench --locked --quiet --bench product -- "$@"
+features=()
+servers=()
+# The pace is measured on PostgreSQL 13 to 18.
+case " $*" in *" pace"*) features=(--features every-server) servers=(every) ;; esac
+scripts/postgres.sh "${servers[@]}" >/dev/null
+exec cargo bench --locked --quiet "${features[@]}" --bench product -- "$@"

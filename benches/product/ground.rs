@@ -18,7 +18,13 @@ const CONFIGURATION: &str = "fsync = on\n\
 
 /// Starts a server that lives as long as this process.
 pub(crate) fn server(version: Version) -> &'static Cluster {
-    Box::leak(Box::new(Cluster::private(version, CONFIGURATION)))
+    server_with(version, "")
+}
+
+/// The same with more lines for its configuration.
+pub(crate) fn server_with(version: Version, more: &str) -> &'static Cluster {
+    let configuration = format!("{CONFIGURATION}{more}");
+    Box::leak(Box::new(Cluster::private(version, &configuration)))
 }
 
 /// Starts the product on a server, with every interval at its default, and says what both sides share.

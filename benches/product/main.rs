@@ -4,6 +4,13 @@
 
 // Marked as test code, so that the lints for tests hold; cargo sets it for every bench.
 #[cfg(test)]
+#[expect(
+    dead_code,
+    reason = "shared with the tests of the target, which use all of it"
+)]
+#[path = "../../tests/it/postgres_target/world.rs"]
+mod company;
+#[cfg(test)]
 mod direct;
 #[cfg(test)]
 mod figure;
@@ -25,6 +32,8 @@ mod machine;
 mod measures;
 #[cfg(test)]
 mod offline;
+#[cfg(test)]
+mod pace;
 #[cfg(test)]
 mod reopen;
 #[cfg(test)]

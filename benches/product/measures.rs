@@ -1,12 +1,14 @@
 //! Owns which measures there are and that the program ends in time.
 
-use crate::{direct, idle, instances, inventory, lanes, latency, offline, reopen};
+use crate::{direct, idle, instances, inventory, lanes, latency, offline, pace, reopen};
 use std::time::Duration;
 
 /// Longest time for everything; more means that something hangs.
 const LIMIT: Duration = Duration::from_secs(900);
 /// The same for a million tables, most of it for making them.
 const LIMIT_OF_A_MILLION: Duration = Duration::from_secs(5400);
+/// The same for the pace on every version, most of it for making tables.
+const LIMIT_OF_PACE: Duration = Duration::from_secs(1800);
 /// Taken only when asked for by its whole name.
 const MILLION: &str = "inventory-1m-tables";
 
@@ -19,7 +21,16 @@ pub(crate) fn run() {
         .collect();
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|start| name.starts_with(start));
     let million = asked.iter().any(|name| name == MILLION);
-    let limit = if million { LIMIT_OF_A_MILLION } else { LIMIT };
+    // Only when asked for by name, too.
+    let of_pace = |name: &str| {
+        let mut asked = asked.iter().filter(|start| start.starts_with(pace::NAME));
+        asked.any(|start| name.starts_with(start.as_str()))
+    };
+    let limit = match asked.iter().any(|start| start.starts_with(pace::NAME)) {
+        true => LIMIT_OF_PACE,
+        false if million => LIMIT_OF_A_MILLION,
+        false => LIMIT,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -51,6 +62,7 @@ pub(crate) fn run() {
             if wanted("two-instances-500-grants") {
                 instances::measure().await;
             }
+            pace::measure(of_pace).await;
             if wanted("idle") {
                 idle::measure().await;
             }

@@ -26,6 +26,17 @@ const IDLE_ROUNDS: u32 = 4;
 const ROUND_WAIT: Duration = Duration::from_millis(150);
 /// Objects named in an error.
 const NAMED: usize = 5;
+/// How long ago, in minutes, a role must have been complete for a start to go ahead while a completion is at work.
+const LATELY_MIN: u32 = 5;
+
+/// Who waits for an access role to be complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hurry {
+    /// A start: it goes ahead while another completion is at work, if the role was complete lately.
+    Start,
+    /// Nobody.
+    None,
+}
 
 impl PostgresTarget {
     /// Makes the role if need be and completes it.
@@ -34,15 +45,19 @@ impl PostgresTarget {
         access_role: &str,
         resource: &ResourceRef,
         permission: Permission,
+        hurry: Hurry,
     ) -> Result<Evidence, Trouble> {
         self.refuse_system_objects(resource)?;
         if self.settings.access_roles == AccessRoles::Given {
             return self.accept_given(access_role, resource, permission).await;
         }
         let home = self.home(For::Work).await?;
-        self.make_access_role(&home, access_role, resource, permission)
+        let lately = self
+            .make_access_role(&home, access_role, resource, permission)
             .await?;
         cut::point("postgres.access_role.made");
+        let goes_ahead = hurry == Hurry::Start && lately && !always_checked(resource.kind());
+        let evidence = Evidence::default().with("access_role", access_role);
         let mut granted = 0;
         match resource.database() {
             None => {
@@ -60,8 +75,12 @@ impl PostgresTarget {
                     given: false,
                 };
                 let there = self.pool.get(For::Work, database).await?;
-                granted = self.fill(&there, database, scope).await?;
+                let filled = self.fill(&there, database, scope, goes_ahead).await?;
                 self.pool.put(there);
+                let Some(filled) = filled else {
+                    return Ok(evidence.with("completed_in_background", true));
+                };
+                granted = filled;
             }
         }
         cut::point("postgres.access_role.filled");
@@ -75,9 +94,7 @@ impl PostgresTarget {
         )
         .await?;
         self.pool.put(home);
-        Ok(Evidence::default()
-            .with("access_role", access_role)
-            .with("objects_granted", granted))
+        Ok(evidence.with("objects_granted", granted))
     }
 
     fn refuse_system_objects(&self, resource: &ResourceRef) -> Result<(), Trouble> {
@@ -97,16 +114,19 @@ impl PostgresTarget {
         Ok(())
     }
 
+    /// Tells whether the role was complete lately.
     async fn make_access_role(
         &self,
         home: &Conn<'_>,
         name: &str,
         resource: &ResourceRef,
         permission: Permission,
-    ) -> Result<(), Trouble> {
+    ) -> Result<bool, Trouble> {
         const DOING: &str = "look at the access role";
         let sql = format!(
-            "{} WHERE r.rolname = {};\nSELECT 'row' FROM apono.access_role WHERE name = {};\n",
+            "{} WHERE r.rolname = {};\n\
+             SELECT 'row', COALESCE(complete_at > pg_catalog.clock_timestamp() - interval '{LATELY_MIN} minutes', false)::text\n\
+             FROM apono.access_role WHERE name = {};\n",
             observe::select_role("role", home.version()),
             lit(name),
             lit(name)
@@ -122,8 +142,8 @@ impl PostgresTarget {
         }
         if let Some(role) = &role {
             check_ours(role)?;
-            if rows.tagged("row").next().is_some() {
-                return Ok(());
+            if let Some(row) = rows.tagged("row").next() {
+                return row.yes(0);
             }
         }
         let mut sql = format!(
@@ -145,37 +165,39 @@ impl PostgresTarget {
         }
         sql += "COMMIT;\n";
         home.batch("make the access role", &sql).await?;
-        Ok(())
+        Ok(false)
     }
 
-    /// Grants what is missing until a look finds nothing missing. Returns how many objects were granted on.
+    /// Grants what is missing until a look finds nothing missing. Returns how many objects were granted on; nothing when another
+    /// completion is at work and this one goes ahead without.
     async fn fill(
         &self,
         conn: &Conn<'_>,
         database: &str,
         scope: Scope<'_>,
-    ) -> Result<usize, Trouble> {
+        goes_ahead: bool,
+    ) -> Result<Option<usize>, Trouble> {
         let lock = self.fill_lock(database);
-        let _serialised = lock.lock().await;
+        let _serialised = match lock.try_lock() {
+            Ok(held) => held,
+            Err(_) if goes_ahead => return Ok(None),
+            Err(_) => {
+                // Only those who grant wait for each other: most of the time there is nothing to grant.
+                if is_complete(&scope::look(conn, scope).await?, scope, database)? {
+                    return Ok(Some(0));
+                }
+                lock.lock().await
+            }
+        };
         let mut granted = 0;
         let mut idle = 0;
         let mut before = usize::MAX;
         for _ in 0..MAX_ROUNDS {
             let gap = scope::look(conn, scope).await?;
-            if !gap.found {
-                return Err(Trouble::refused(
-                    ErrorClass::NotFound,
-                    "resource_not_found",
-                    format!("{} does not exist", scope.resource),
-                ));
+            if is_complete(&gap, scope, database)? {
+                return Ok(Some(granted));
             }
             let open = open(&gap);
-            if open == 0 {
-                return match foreign(&gap, scope, database) {
-                    Some(error) => Err(error),
-                    None => Ok(granted),
-                };
-            }
             idle = if open < before { 0 } else { idle + 1 };
             before = open;
             if idle > 0 {
@@ -280,6 +302,21 @@ pub(super) async fn look_at_lent(
         "resource_not_found",
         format!("role {} does not exist", id(role)),
     ))
+}
+
+/// Tells whether nothing is left to grant or to take; what only others could grant is an error.
+fn is_complete(gap: &Gap, scope: Scope<'_>, database: &str) -> Result<bool, Trouble> {
+    if !gap.found {
+        return Err(Trouble::refused(
+            ErrorClass::NotFound,
+            "resource_not_found",
+            format!("{} does not exist", scope.resource),
+        ));
+    }
+    match foreign(gap, scope, database).filter(|_| open(gap) == 0) {
+        Some(error) => Err(error),
+        None => Ok(open(gap) == 0),
+    }
 }
 
 fn open(gap: &Gap) -> usize {

@@ -1,6 +1,7 @@
 //! Owns mending: what of ours no live record backs is taken away, shared roles are completed. Never gives a person anything.
 
 use super::PostgresTarget;
+use super::access_role::Hurry;
 use super::error::Trouble;
 use super::mark::{MarkedBy, RoleKind};
 use super::observe;
@@ -17,6 +18,9 @@ use crate::targets::Mended;
 const PER_PASS: usize = 50;
 /// Access roles completed in one pass: each costs a look at a database.
 const COMPLETED_PER_PASS: usize = 10;
+/// Age of the last look, in seconds, from which a pass looks again. Less than the minute after which a start looks itself, so
+/// that passes a minute apart leave starts nothing to do.
+const COMPLETED_AFTER_S: u32 = 30;
 
 /// The first version (as `server_version_num`) that asks for ADMIN OPTION of whoever lends a role, herself included.
 const LENT_BY_SUPERUSERS_SINCE: u32 = 160_000;
@@ -220,7 +224,7 @@ impl PostgresTarget {
         let sql = format!(
             "SELECT 'role', a.name, a.kind, pg_catalog.array_to_json(a.path), a.level FROM apono.access_role a WHERE a.connector = {}\n\
              AND EXISTS (SELECT FROM apono.\"grant\" g WHERE g.access_role = a.name AND g.ended_at IS NULL)\n\
-             AND COALESCE(a.complete_at, '-infinity') < pg_catalog.clock_timestamp() - interval '1 minute'\n\
+             AND COALESCE(a.complete_at, '-infinity') < pg_catalog.clock_timestamp() - interval '{COMPLETED_AFTER_S} seconds'\n\
              ORDER BY a.complete_at NULLS FIRST LIMIT {COMPLETED_PER_PASS}",
             lit(self.settings.home.connector.as_str())
         );
@@ -235,7 +239,7 @@ impl PostgresTarget {
             ) else {
                 continue;
             };
-            match self.prepare(name, &resource, level).await {
+            match self.prepare(name, &resource, level, Hurry::None).await {
                 Ok(_) => {}
                 Err(error) => {
                     notes.push(format!("`{name}` on {resource} is not complete: {error}"))

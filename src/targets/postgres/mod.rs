@@ -49,6 +49,7 @@ use crate::domain::{
 use crate::pg::ConnectOptions;
 use crate::policy::{EndWarrant, Permit};
 use crate::secret::Secret;
+use access_role::Hurry;
 use async_trait::async_trait;
 use error::Trouble;
 use pool::{Conn, For, Pool};
@@ -201,7 +202,7 @@ impl PostgresTarget {
             Change::PrepareAccessRole { access_role } => {
                 let grant = &start.grant;
                 let evidence = self
-                    .prepare(access_role, &grant.resource, grant.permission)
+                    .prepare(access_role, &grant.resource, grant.permission, Hurry::Start)
                     .await?;
                 Ok(Applied {
                     evidence,

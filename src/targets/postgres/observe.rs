@@ -165,8 +165,12 @@ fn sql(question: &Question<'_>, server_version: u32) -> String {
 
 /// Selects what decides whether a role is ours; the caller adds the `WHERE` over `r`.
 pub(super) fn select_role(tag: &str, server_version: u32) -> String {
+    // Whoever makes a role is given ADMIN on it, so the membership itself is looked for first: the general question walks every
+    // role we administer, and with thousands of logins that takes longer than all the rest.
     let administered = if server_version >= 160_000 {
-        "pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER WITH ADMIN OPTION')"
+        "CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_auth_members a WHERE a.roleid = r.oid AND a.admin_option\n\
+          AND a.member = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)) THEN true\n\
+          ELSE pg_catalog.pg_has_role(current_user, r.oid, 'MEMBER WITH ADMIN OPTION') END"
     } else {
         "true"
     };

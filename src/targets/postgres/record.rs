@@ -1,6 +1,7 @@
 //! Owns reading our record and the state of the server for others: what is live, what ended, what rights we have. Never changes access.
 
 use super::PostgresTarget;
+use super::access_role::Hurry;
 use super::error::Trouble;
 use super::pool::{Conn, For};
 use super::probe;
@@ -135,7 +136,7 @@ pub(super) async fn check(target: &PostgresTarget) -> Result<CheckReport, Troubl
         drop(conn);
     }
     for (name, resource, level) in given {
-        if let Err(error) = target.prepare(&name, &resource, level).await {
+        if let Err(error) = target.prepare(&name, &resource, level, Hurry::None).await {
             report.warnings.push(error.with_hint());
         }
     }

@@ -95,7 +95,7 @@ pub(super) async fn end_seen(
     if present.is_empty() {
         return Ok(Seen::default());
     }
-    let mut now = order(conn, logins).await?;
+    let mut now = order(conn, logins, &present).await?;
     let begun = Instant::now();
     let mut looks = 0;
     loop {
@@ -112,7 +112,7 @@ pub(super) async fn end_seen(
         tokio::time::sleep(LOOK_EVERY).await;
         // Each look is a transaction of its own: inside one, the view of sessions stands still.
         now = if looks % LOOKS_PER_ORDER == 0 {
-            order(conn, logins).await?
+            order(conn, logins, &now).await?
         } else {
             look(conn, logins).await?
         };
@@ -153,41 +153,42 @@ async fn look(conn: &Conn<'_>, logins: &[&str]) -> Result<Processes, Trouble> {
     processes(&Rows::of(DOING, conn.batch(DOING, &sql).await?))
 }
 
-/// Tells every session of the logins to end, notes that some were seen, and looks again. The memberships that give us the
-/// right are rolled back; the order stands.
-async fn order(conn: &Conn<'_>, logins: &[&str]) -> Result<Processes, Trouble> {
+/// Tells the sessions of the logins that were seen with one to end, notes that there were some, and looks at all logins again. The
+/// memberships that give us the right are rolled back; the order stands. Each costs a walk over every role we made since 16, so
+/// there is none for a login without a session.
+async fn order(conn: &Conn<'_>, logins: &[&str], seen: &Processes) -> Result<Processes, Trouble> {
     const DOING: &str = "end the sessions of the login";
-    let names = texts(logins.iter().copied());
+    let in_session: BTreeSet<&str> = seen.values().map(String::as_str).collect();
+    let names = texts(in_session.iter().copied());
+    let asked = question(&texts(logins.iter().copied()));
     let sql = format!(
         "BEGIN;\n{}SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = ANY({names});\nROLLBACK;\n\
-         BEGIN READ WRITE;\nUPDATE apono.login SET last_session_at = pg_catalog.clock_timestamp() WHERE name = ANY({names});\nCOMMIT;\n{}",
-        self_memberships(conn, logins),
-        question(&names),
+         BEGIN READ WRITE;\nUPDATE apono.login SET last_session_at = pg_catalog.clock_timestamp() WHERE name = ANY({names});\nCOMMIT;\n{asked}",
+        self_memberships(conn, &in_session),
     );
     match conn.batch(DOING, &sql).await {
         Ok(outcome) => processes(&Rows::of(DOING, outcome)),
         // A role is gone, or somebody else works on it: the next look decides.
         Err(error) if is_in_the_way(&error) => look(conn, logins).await,
-        Err(error) if error.is_full() => order_in_passing(conn, &names).await,
+        Err(error) if error.is_full() => order_in_passing(conn, &names, &asked).await,
         Err(error) => Err(error),
     }
 }
 
 /// Tells every session to end without writing anything, which a server without room allows where we may signal others anyway.
-async fn order_in_passing(conn: &Conn<'_>, names: &str) -> Result<Processes, Trouble> {
+async fn order_in_passing(conn: &Conn<'_>, names: &str, asked: &str) -> Result<Processes, Trouble> {
     const DOING: &str = "end the sessions of the login without a note";
-    let asked = question(names);
     let sql = format!(
         "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = ANY({names});\n{asked}"
     );
     let outcome = match conn.batch(DOING, &sql).await {
-        Err(error) if error.sqlstate() == Some("42501") => conn.batch(DOING, &asked).await?,
+        Err(error) if error.sqlstate() == Some("42501") => conn.batch(DOING, asked).await?,
         outcome => outcome?,
     };
     processes(&Rows::of(DOING, outcome))
 }
 
-fn self_memberships(conn: &Conn<'_>, logins: &[&str]) -> String {
+fn self_memberships(conn: &Conn<'_>, logins: &BTreeSet<&str>) -> String {
     logins
         .iter()
         .map(|login| self_membership(login, conn.version()))

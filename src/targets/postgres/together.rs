@@ -159,11 +159,11 @@ async fn close_doors(
 ) -> Result<(Doors, Look), Trouble> {
     const DOING: &str = "take the memberships away";
     let ended: Vec<_> = members.iter().map(|m| (m.id, m.reason)).collect();
-    let revoked: BTreeSet<_> = members
-        .iter()
-        .filter(|m| m.needed == 0 && m.member > 0)
-        .map(|m| (m.access_role.as_str(), m.login.as_str()))
-        .collect();
+    let mut revoked = BTreeMap::<_, BTreeSet<_>>::new();
+    for member in members.iter().filter(|m| m.needed == 0 && m.member > 0) {
+        let of_role = revoked.entry(member.access_role.as_str()).or_default();
+        of_role.insert(member.login.as_str());
+    }
     let names = texts(logins.iter().copied());
     let live = format!(
         "EXISTS (SELECT FROM apono.\"grant\" WHERE login = ANY({names}) AND ended_at IS NULL)"

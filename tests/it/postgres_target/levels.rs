@@ -3,6 +3,8 @@
 use super::world::{Opened, World, login_of, person};
 use crate::support::cluster::{fresh, on_every_server};
 use apono_connector::domain::{ErrorClass, Permission, ResourceKind, ResourceRef};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 #[track_caller]
 fn may(world: &World, who: &Opened, statements: &[&str]) {
@@ -172,5 +174,41 @@ on_every_server! {
         let before = world.ask("SELECT sum(cardinality(relacl)) FROM pg_class WHERE relnamespace = 'big'::regnamespace").await;
         world.open(&world.grant(&person("bob"), world.schema("big"), Permission::ReadWrite)).await;
         assert_eq!(world.ask("SELECT sum(cardinality(relacl)) FROM pg_class WHERE relnamespace = 'big'::regnamespace").await, before);
+    }
+}
+
+on_every_server! {
+    async fn a_start_does_not_wait_for_a_completion_that_is_at_work(cluster: &Cluster) {
+        let world = World::new(cluster).await;
+        world.open(&world.grant(&person("alice"), world.schema("shop"), Permission::ReadOnly)).await;
+        // Tables of an owner who comes later are not covered beforehand.
+        let late = fresh("late_owner");
+        let root = world.root().await;
+        let run = async |sql: &str| drop(root.batch("prepare", sql).await.unwrap());
+        run(&format!("CREATE ROLE {late}; GRANT {late} TO {}; GRANT USAGE, CREATE ON SCHEMA shop TO {late}; SET ROLE {late}; CREATE TABLE shop.late (id int); RESET ROLE", world.admin)).await;
+        run("UPDATE apono.access_role SET complete_at = complete_at - interval '2 minutes'").await;
+        // Whoever grants on that table now has to wait.
+        run(&format!("BEGIN; GRANT SELECT ON shop.late TO {}", world.stranger)).await;
+        let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'GRANT %')";
+        let over = AtomicBool::new(false);
+        let completion = async {
+            let mended = apono_connector::targets::Target::mend(&world.target).await.unwrap();
+            over.store(true, Ordering::Relaxed);
+            assert!(mended.is_empty(), "{mended:?}");
+        };
+        let watcher = world.root().await;
+        let meanwhile = async {
+            while watcher.batch("look", waits).await.unwrap().text() != Some("t") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let his = world.open(&world.grant(&person("bob"), world.schema("shop"), Permission::ReadOnly)).await;
+            assert!(!over.load(Ordering::Relaxed), "the completion is at work still");
+            may(&world, &his, &["SELECT * FROM shop.orders"]);
+            may_not(&world, &his, &["SELECT * FROM shop.late"]);
+            run("ROLLBACK").await;
+            his
+        };
+        let ((), his) = tokio::join!(completion, meanwhile);
+        may(&world, &his, &["SELECT * FROM shop.late"]);
     }
 }

@@ -5,6 +5,7 @@ use crate::domain::{
     EndReason, GrantId, IntegrationId, Principal, ResourceKind, Start, StartGrant,
 };
 use crate::secret::Secret;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn home() -> Home {
     Home::for_tests("c-1", "app")
@@ -91,6 +92,24 @@ fn an_end_never_alters_or_drops_a_role_before_the_membership_is_gone() {
     }
     assert!(close.contains("REVOKE \"a_0123456789abcdef_apono\" FROM \"o_hara__apono\";"));
     assert!(!door_close(order.grant.id, EndReason::Revoked, "x_apono", None).contains("REVOKE"));
+}
+
+#[test]
+fn ends_together_take_each_shared_role_away_in_one_statement() {
+    let grant = order(&["app", "shop", "orders"]).grant.id;
+    let revoked = BTreeMap::from([
+        ("a_1_apono", BTreeSet::from(["x_apono", "y\"_apono"])),
+        ("a_2_apono", BTreeSet::from(["x_apono"])),
+    ]);
+    let sql = together::close(&[(grant, EndReason::Revoked)], &revoked, "names");
+    let revokes: Vec<_> = sql.lines().filter(|l| l.starts_with("REVOKE")).collect();
+    assert_eq!(
+        revokes,
+        [
+            r#"REVOKE "a_1_apono" FROM "x_apono", "y""_apono";"#,
+            r#"REVOKE "a_2_apono" FROM "x_apono";"#
+        ]
+    );
 }
 
 #[test]
