@@ -3,8 +3,8 @@
 use crate::company::{self, World};
 use crate::figure;
 use apono_connector::domain::{EndReason, Grant, Permission, Principal, ResourceRef};
-use apono_connector::pg::Session;
-use std::time::Instant;
+use apono_connector::pg::{Limits, Session};
+use std::time::{Duration, Instant};
 
 /// Milliseconds of starts and of ends.
 #[derive(Default)]
@@ -69,6 +69,9 @@ pub(super) enum Gives {
     Tables(String),
 }
 
+/// Longest time of the bare statements, which touch every table.
+const BY_HAND_LIMIT: Duration = Duration::from_secs(300);
+
 /// The bare statements, over one session that is open already and acts as the connector's admin role.
 pub(super) struct Bare {
     session: Session,
@@ -122,7 +125,12 @@ pub(super) async fn as_admin(world: &World) -> Session {
     let options = world
         .cluster
         .options(&world.user, company::CONNECTOR_PASSWORD, &world.database);
-    let session = Session::connect(&options).await.unwrap();
+    let limits = Limits {
+        call: BY_HAND_LIMIT,
+        statement: BY_HAND_LIMIT,
+        ..Limits::default()
+    };
+    let session = Session::connect_within(&options, limits).await.unwrap();
     let sql = format!("SET ROLE {}", world.admin);
     session.batch("act as the admin role", &sql).await.unwrap();
     session
