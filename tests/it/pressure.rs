@@ -115,7 +115,7 @@ async fn taken_up(version: Version, extra: &str) {
     let conf = format!("{SESSIONS}\n{extra}");
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::private(version, &conf)));
     let world = World::start(cluster).await;
-    let eve = world.grant(&email("eve"), "READ_ONLY", "8s").unwrap();
+    let eve = world.grant(&email("eve"), "READ_ONLY", "14s").unwrap();
     let expiry: jiff::Timestamp = world.seen(&eve.grant)["grant"]["expiry"]
         .as_str()
         .unwrap()
@@ -275,7 +275,7 @@ async fn out_of_room(version: Version, relief: Relief) {
     let filler = use_up_the_room(&world, &disk, everywhere).await;
 
     let said = world
-        .command(&["revoke", &ann.grant, "--wait", "2s"])
+        .command(&["revoke", &ann.grant, "--wait", "20s"])
         .unwrap_err();
     assert!(
         said.contains("SQLSTATE 53100") && said.contains("free space"),
@@ -343,7 +343,7 @@ async fn a_server_that_stops_for_want_of_room_has_its_ends_completed_when_it_is_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_that_cannot_be_recorded_shows_as_overdue_and_says_who_is_in_the_way() {
     let world = World::start(Cluster::shared(Version::Pg15)).await;
-    let ann = world.grant(&email("ann"), "READ_ONLY", "8s").unwrap();
+    let ann = world.grant(&email("ann"), "READ_ONLY", "12s").unwrap();
     let mut session = world.stay(&ann, "SELECT pg_sleep(300)");
     world.until("she is in", |world| world.sql(&is_in(&ann)) == "1");
     let root = world.cluster.superuser(&world.road.database).await;
