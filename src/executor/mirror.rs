@@ -125,6 +125,11 @@ impl Executor {
         );
         tracing::error!(integration.id = %ordered.id, "{message}");
         self.set_health(ordered.id, IntegrationStatus::Error, message);
+        self.keep_retiring(known).await;
+    }
+
+    /// Keeps settings for the ends alone: nothing starts any more, whatever is ordered.
+    async fn keep_retiring(&self, known: Integration) {
         if known.state != IntegrationState::Retiring {
             let kept = Integration {
                 state: IntegrationState::Retiring,
@@ -136,9 +141,9 @@ impl Executor {
 
     /// Forgets an integration once nothing of ours is left there; the next sweeps look again until then.
     async fn forget_integration(&self, integration: &Integration) {
-        if self.integration(integration.id).is_none() {
+        let Some(known) = self.integration(integration.id) else {
             return;
-        }
+        };
         let left = self.parts.ledger.read(|state| {
             let grants = state.grants.values();
             grants
@@ -152,6 +157,7 @@ impl Executor {
                     "integration `{}` was retired while {left} grants are not ended and clean; its settings are kept until they are",
                     integration.name
                 );
+                self.keep_retiring(known).await;
             }
             return;
         }

@@ -267,6 +267,14 @@ async fn an_integration_retired_too_early_is_kept_until_its_grants_are_clean_and
             .read(|state| state.integrations.contains_key(&rig.integration.id))
     };
     assert!(is_known());
+    rig.until("nothing starts any more", || {
+        rig.ledger.read(|state| {
+            state.integrations[&rig.integration.id].state == IntegrationState::Retiring
+        })
+    })
+    .await;
+    let late = rig.order_start(&rig.grant());
+    assert_eq!(reason(&rig.outcome(late).await), "integration_retiring");
     assert_eq!(
         reason(&rig.outcome(rig.order_revoke(&grant)).await),
         "closed"
