@@ -1,6 +1,7 @@
 //! Owns the composition: configuration in, a running product out. The only place where the rooms meet. Never decides anything.
 
 mod answers;
+mod stores;
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, LogFormat, TokenConfig};
@@ -157,16 +158,14 @@ async fn executor(
 ) -> anyhow::Result<Executor> {
     let control = Arc::new(control_plane(config, clock)?);
     let connector: &ConnectorId = &config.control_plane.connector;
-    let registry = Registry::default().with(
-        postgres::KIND,
-        Box::new(PostgresTargets::new(connector.clone())),
-    );
+    let targets = PostgresTargets::new(connector.clone(), stores::open(config));
+    let registry = Registry::default().with(postgres::KIND, Box::new(targets.clone()));
     let parts = Parts {
         clock: Arc::clone(clock),
         ledger: ledger.clone(),
         control: Arc::<HttpControlPlane>::clone(&control),
         registry: Arc::new(registry),
-        synchroniser: Arc::new(Walker::new(connector.clone(), control, &config.state_dir)),
+        synchroniser: Arc::new(Walker::new(targets, control, &config.state_dir)),
         metrics: Arc::clone(metrics),
         health: Arc::clone(health),
     };

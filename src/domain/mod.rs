@@ -23,12 +23,13 @@ mod outcome;
 mod plan;
 mod principal;
 mod resource;
+mod secret_ref;
 mod task;
 
 pub use class::{ErrorClass, Failure};
 pub use grant::{Grant, Start};
 pub use ids::{ConnectorId, GrantId, InstanceId, IntegrationId, SessionId, TaskId};
-pub use integration::{Integration, IntegrationState, SecretRef, SettingsDigest};
+pub use integration::{Integration, IntegrationState, SettingsDigest};
 pub use inventory::{AccessRecord, InventoryId, InventoryRecord, RecordStatus};
 pub use outcome::{
     CredentialChange, EndReason, EndReport, SealedCredential, StartReport, TaskOutcome,
@@ -36,6 +37,7 @@ pub use outcome::{
 pub use plan::{Change, Evidence, Plan, StartGrant, Step};
 pub use principal::{LoginName, Principal};
 pub use resource::{Permission, ResourceKind, ResourceRef};
+pub use secret_ref::{SecretPlace, SecretRef};
 pub use task::{Lease, Order, Task, TaskKind};
 
 /// A value from outside that does not fit a domain type.

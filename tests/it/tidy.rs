@@ -125,8 +125,12 @@ const EDGES: &[Edge] = &[
     ),
     edge(
         &["reqwest"],
-        &["src/control/http", "src/reference_plane/command"],
-        "one client, with limits",
+        &[
+            "src/control/http",
+            "src/reference_plane/command",
+            "src/secrets/",
+        ],
+        "one client per edge, with limits",
     ),
     edge(
         &["axum"],

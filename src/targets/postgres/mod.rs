@@ -6,6 +6,7 @@ mod blockers;
 mod cleanup;
 mod close_all;
 mod compare;
+mod credential;
 mod door;
 mod end;
 mod error;
@@ -35,6 +36,7 @@ mod tls_files;
 mod together;
 
 pub use close_all::close_all_sql;
+pub use credential::{CredentialError, CredentialSource, DatabaseCredential};
 pub use levels::published_table;
 pub use settings::SETTINGS;
 
@@ -48,7 +50,6 @@ use crate::domain::{
 };
 use crate::pg::ConnectOptions;
 use crate::policy::{EndWarrant, Permit};
-use crate::secret::Secret;
 use access_role::Hurry;
 use async_trait::async_trait;
 use error::Trouble;
@@ -61,27 +62,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The kind of integration this target is for.
 pub const KIND: &str = "postgresql";
-
-/// The database user the connector logs in as.
-#[derive(Debug, Clone)]
-pub struct DatabaseCredential {
-    /// Its name.
-    pub username: String,
-    /// Its password.
-    pub password: Secret,
-    /// The host the secret is for, where it says; another host is refused.
-    pub host: Option<String>,
-}
-
-/// Where a target gets its credential from; asked again for every new connection, so that a rotation needs no restart.
-#[async_trait]
-pub trait CredentialSource: Send + Sync {
-    /// Fetches the present credential.
-    ///
-    /// # Errors
-    /// When the place of the secret cannot be read or holds something else.
-    async fn fetch(&self) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>>;
-}
 
 /// One PostgreSQL server, seen from one home database.
 pub struct PostgresTarget {
@@ -116,12 +96,13 @@ impl PostgresTarget {
         })
     }
 
-    /// Returns how others that only read may connect to the home database, and the role to act as where one is set.
+    /// Returns how others that only read may connect to the home database, and the role to act as where one is set. The
+    /// server has let us in this way just now.
     ///
     /// # Errors
-    /// When the secret or the certificate authority cannot be read.
+    /// When the secret or the certificate authority cannot be read, or the server does not let us in.
     pub async fn connection(&self) -> Result<(ConnectOptions, Option<String>), TargetError> {
-        let options = self.pool.options(&self.settings.home.database).await?;
+        let options = self.pool.proven_options().await?;
         Ok((options, self.settings.admin_role.clone()))
     }
 
