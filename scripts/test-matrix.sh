@@ -7,5 +7,6 @@ cd "$(dirname "$0")/.."
 need_rust
 # Fetched first, so that the tests do not wait for it.
 scripts/postgres.sh every >/dev/null
+scripts/aws.sh >/dev/null
 # Each of them ends in `::pg13` and so on; what has no server ran in `make test` already.
 exec cargo test --locked --features every-server --test it ::pg -- "$@"

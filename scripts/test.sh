@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test, on real PostgreSQL servers. Arguments go to cargo.
+# Every test, on real PostgreSQL servers and the AWS emulators. Arguments go to cargo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/machine.sh
@@ -7,5 +7,6 @@ cd "$(dirname "$0")/.."
 need_rust
 # Lines of the form NAME=path: where the tests find their servers.
 servers="$(scripts/postgres.sh)"
-while IFS= read -r line; do export "${line?}"; done <<<"$servers"
+emulators="$(scripts/aws.sh)"
+while IFS= read -r line; do export "${line?}"; done <<<"$servers"$'\n'"$emulators"
 exec cargo test --locked "$@"

@@ -5,6 +5,8 @@
 mod support;
 
 #[cfg(test)]
+mod aws_emulators;
+#[cfg(test)]
 mod bad_orders;
 #[cfg(test)]
 mod canaries;

@@ -405,7 +405,7 @@ pub(super) fn write_private(path: &Path, text: &str) {
     give_to_server(path);
 }
 
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -1,6 +1,7 @@
 //! Owns what tests share.
 
 pub(crate) mod admin;
+pub(crate) mod aws;
 pub(crate) mod certificate;
 pub(crate) mod cluster;
 pub(crate) mod disk;
