@@ -242,14 +242,17 @@ impl Asked<'_> {
     }
 
     fn unanswered<E, R>(&self, error: &SdkError<E, R>) -> SecretError {
-        let problem = match error {
-            SdkError::ConstructionFailure(_) => SecretProblem::LoginRefused {
-                what: "no AWS credentials".to_owned(),
-            },
-            SdkError::ResponseError(_) | SdkError::ServiceError(_) => SecretProblem::Garbled {
-                problem: "is not understood",
-            },
-            _ => SecretProblem::Unreachable,
+        let problem = if matches!(error, SdkError::ConstructionFailure(_)) {
+            let what = "no AWS credentials".to_owned();
+            SecretProblem::LoginRefused { what }
+        } else if matches!(
+            error,
+            SdkError::ResponseError(_) | SdkError::ServiceError(_)
+        ) {
+            let problem = "is not understood";
+            SecretProblem::Garbled { problem }
+        } else {
+            SecretProblem::Unreachable
         };
         let hint = format!(
             "check that this machine reaches AWS Secrets Manager in region {}, and that the connector has an AWS role",

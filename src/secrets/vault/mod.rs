@@ -139,7 +139,7 @@ impl Asked<'_> {
         let names: Vec<&str> = path.split('/').collect();
         let found = match self.store.kv_version {
             KvVersion::Asked => self.find(&names, token).await?,
-            version => Found {
+            version @ (KvVersion::One | KvVersion::Two) => Found {
                 mount: names.iter().take(1).copied().collect(),
                 rest: names.iter().skip(1).copied().collect(),
                 version,
@@ -166,15 +166,14 @@ impl Asked<'_> {
             place: &self.place,
             hint: &hint,
         };
-        match data {
-            Value::Object(keys) => spot.pick(keys),
-            _ => Err(self.error(
-                SecretProblem::Garbled {
-                    problem: "has no `data`",
-                },
+        let Value::Object(keys) = data else {
+            let problem = "has no `data`";
+            return Err(self.error(
+                SecretProblem::Garbled { problem },
                 format!("store {SHAPE} in a key-value engine, version 1 or 2"),
-            )),
-        }
+            ));
+        };
+        spot.pick(keys)
     }
 
     /// Asks where the mount ends and which version it has.

@@ -122,10 +122,10 @@ impl Trouble {
 
     /// The server did not take user and password.
     pub(super) fn is_refused_login(&self) -> bool {
-        match self {
-            Self::Pg(PgError::Login { code, .. }) => matches!(code.as_str(), "28P01" | "28000"),
-            _ => false,
-        }
+        let Self::Pg(PgError::Login { code, .. }) = self else {
+            return false;
+        };
+        matches!(code.as_str(), "28P01" | "28000")
     }
 
     /// A lock did not come.

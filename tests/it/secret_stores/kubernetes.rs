@@ -33,12 +33,18 @@ async fn a_kubernetes_secret_is_read_by_its_keys_or_from_one_key_as_json() {
     let Cluster { api, store, .. } = cluster();
     api.store("apono/orders", &[("username", "u"), ("password", "p")]);
     let found = fetch(&store, SECRET).await.unwrap();
-    assert_eq!((found.username.as_str(), found.password.expose()), ("u", "p"));
+    assert_eq!(
+        (found.username.as_str(), found.password.expose()),
+        ("u", "p")
+    );
     assert_eq!(found.host, None);
     let body = r#"{"username":"u2","password":"p2","host":"db","port":5432}"#;
     api.store("apono/orders", &[("all.json", body), ("other", "x")]);
     let found = fetch(&store, WHOLE).await.unwrap();
-    assert_eq!((found.username.as_str(), found.password.expose()), ("u2", "p2"));
+    assert_eq!(
+        (found.username.as_str(), found.password.expose()),
+        ("u2", "p2")
+    );
     assert_eq!(found.host.as_deref(), Some("db"));
     api.server.no_surprises();
 }
@@ -46,7 +52,11 @@ async fn a_kubernetes_secret_is_read_by_its_keys_or_from_one_key_as_json() {
 #[tokio::test]
 async fn a_kubernetes_secret_without_the_label_is_not_even_transferred() {
     let Cluster { api, store, .. } = cluster();
-    api.store_marked("apono/orders", "yes", &[("username", "u"), ("password", "hunter2")]);
+    api.store_marked(
+        "apono/orders",
+        "yes",
+        &[("username", "u"), ("password", "hunter2")],
+    );
     let expected = "S has no label `apono-connector-read=true`, without which the connector does not read it | needs_operator | kubectl label secret -n apono orders apono-connector-read=true";
     assert_eq!(told(fetch(&store, SECRET).await, SECRET), expected);
     let heard = api.server.heard();
@@ -106,19 +116,49 @@ async fn each_refusal_of_the_cluster_has_its_words_and_its_fix() {
 #[tokio::test]
 async fn bad_content_of_a_kubernetes_secret_is_named_and_never_shown() {
     let Cluster { api, store, .. } = cluster();
-    let long = format!(r#"{{"username":"u","password":"hunter2","x":"{}"}}"#, "x".repeat(60 << 10));
+    let long = format!(
+        r#"{{"username":"u","password":"hunter2","x":"{}"}}"#,
+        "x".repeat(60 << 10)
+    );
     api.store("apono/orders", &[("all.json", &long)]);
     fetch(&store, WHOLE).await.unwrap();
-    let longer = format!(r#"{{"username":"hunter2","password":"{}"}}"#, "hunter2".repeat(10_000));
+    let longer = format!(
+        r#"{{"username":"hunter2","password":"{}"}}"#,
+        "hunter2".repeat(10_000)
+    );
     for (data, reference, expected) in [
-        (json!({"username": "aHVudGVyMg=="}), SECRET, "S: `password` is missing"),
+        (
+            json!({"username": "aHVudGVyMg=="}),
+            SECRET,
+            "S: `password` is missing",
+        ),
         (json!({}), SECRET, "S: `username` is missing"),
         (json!(null), SECRET, "S: `username` is missing"),
-        (json!({"username": "!hunter2"}), SECRET, "S: `username` is not base64"),
-        (json!({"username": 7}), SECRET, "S: `username` is not base64"),
-        (json!({"username": "/w==", "password": "/w=="}), SECRET, "S: `username` is not a text"),
-        (json!({"username": "aA==", "password": ""}), SECRET, "S: `password` is empty"),
-        (json!({"username": "aA=="}), WHOLE, "S: `all.json` is missing"),
+        (
+            json!({"username": "!hunter2"}),
+            SECRET,
+            "S: `username` is not base64",
+        ),
+        (
+            json!({"username": 7}),
+            SECRET,
+            "S: `username` is not base64",
+        ),
+        (
+            json!({"username": "/w==", "password": "/w=="}),
+            SECRET,
+            "S: `username` is not a text",
+        ),
+        (
+            json!({"username": "aA==", "password": ""}),
+            SECRET,
+            "S: `password` is empty",
+        ),
+        (
+            json!({"username": "aA=="}),
+            WHOLE,
+            "S: `all.json` is missing",
+        ),
         (
             json!({"all.json": "aHVudGVyMg=="}),
             WHOLE,
@@ -145,7 +185,10 @@ async fn a_cluster_with_another_authority_gets_no_token() {
     let other = crate::support::certificate::Certificates::for_names(&["localhost"]);
     std::fs::write(folder.path().join("ca.crt"), &*other.ca).unwrap();
     let text = told(fetch(&store, SECRET).await, SECRET);
-    assert!(text.starts_with("S cannot be read: its store cannot be reached | transient"), "{text}");
+    assert!(
+        text.starts_with("S cannot be read: its store cannot be reached | transient"),
+        "{text}"
+    );
     std::fs::write(folder.path().join("ca.crt"), "hunter2").unwrap();
     let text = told(fetch(&store, SECRET).await, SECRET);
     assert!(text.contains("(the authorities in `"), "{text}");

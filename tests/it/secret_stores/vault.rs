@@ -2,9 +2,7 @@
 
 use super::{fetch, told};
 use crate::support::vault::Vault;
-use apono_connector::secrets::{
-    AwsAccess, KvVersion, VaultLogin, VaultOptions, VaultSecrets,
-};
+use apono_connector::secrets::{AwsAccess, KvVersion, VaultLogin, VaultOptions, VaultSecrets};
 use async_trait::async_trait;
 use aws_config::BehaviorVersion;
 use aws_credential_types::Credentials;
@@ -24,8 +22,17 @@ struct Fixed;
 
 #[async_trait]
 impl AwsAccess for Fixed {
-    async fn config(&self, region: Option<&str>) -> Result<SdkConfig, Box<dyn Error + Send + Sync>> {
-        let credentials = Credentials::new("AKIDEXAMPLE", "hunter2", Some("session".to_owned()), None, "test");
+    async fn config(
+        &self,
+        region: Option<&str>,
+    ) -> Result<SdkConfig, Box<dyn Error + Send + Sync>> {
+        let credentials = Credentials::new(
+            "AKIDEXAMPLE",
+            "hunter2",
+            Some("session".to_owned()),
+            None,
+            "test",
+        );
         Ok(aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(region.unwrap_or("eu-west-1").to_owned()))
             .credentials_provider(credentials)
@@ -82,9 +89,15 @@ async fn both_versions_of_the_engine_are_read_in_mounts_with_and_without_a_slash
     let (vault, folder) = (filled(), tempfile::tempdir().unwrap());
     let store = store(&vault, token_login(folder.path()), |_| {});
     let found = fetch(&store, ONE).await.unwrap();
-    assert_eq!((found.username.as_str(), found.password.expose()), ("u1", "p1"));
+    assert_eq!(
+        (found.username.as_str(), found.password.expose()),
+        ("u1", "p1")
+    );
     let found = fetch(&store, TWO).await.unwrap();
-    assert_eq!((found.username.as_str(), found.password.expose()), ("u2", "p2"));
+    assert_eq!(
+        (found.username.as_str(), found.password.expose()),
+        ("u2", "p2")
+    );
     assert_eq!(found.host.as_deref(), Some("db"));
     vault.server.no_surprises();
 }
@@ -95,7 +108,12 @@ async fn a_version_that_is_set_is_not_asked_for() {
     vault.with(|state| state.no_mounts = true);
     let asking = store(&vault, token_login(folder.path()), |_| {});
     let text = told(fetch(&asking, ONE).await, ONE);
-    assert!(text.starts_with("S may not be read by the connector: `read kv/orders` was refused | needs_operator"), "{text}");
+    assert!(
+        text.starts_with(
+            "S may not be read by the connector: `read kv/orders` was refused | needs_operator"
+        ),
+        "{text}"
+    );
     let told_so = store(&vault, token_login(folder.path()), |options| {
         options.kv_version = KvVersion::One;
     });
@@ -174,27 +192,42 @@ async fn an_aws_log_in_sends_a_question_signed_for_this_vault() {
         server_id: Some("vault.example.com".to_owned()),
     };
     drop(folder);
-    let found = fetch(&store(&vault, login("connector"), |_| {}), ONE).await.unwrap();
+    let found = fetch(&store(&vault, login("connector"), |_| {}), ONE)
+        .await
+        .unwrap();
     assert_eq!(found.username, "u1");
     let sent = vault.with(|state| state.aws.clone());
     let value = |name: &str| {
         let fields = sent.as_object().unwrap().iter();
         let mut found = fields.filter(|(key, _)| key.eq_ignore_ascii_case(name));
-        let (_, values) = found.next().unwrap_or_else(|| panic!("no {name} in {sent}"));
+        let (_, values) = found
+            .next()
+            .unwrap_or_else(|| panic!("no {name} in {sent}"));
         values[0].as_str().unwrap().to_owned()
     };
     assert_eq!(value("host"), "sts.eu-west-1.amazonaws.com");
     assert_eq!(value("x-vault-aws-iam-server-id"), "vault.example.com");
     assert_eq!(value("x-amz-security-token"), "session");
     let signed = value("authorization");
-    assert!(signed.starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"), "{signed}");
+    assert!(
+        signed.starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"),
+        "{signed}"
+    );
     assert!(signed.contains("/eu-west-1/sts/aws4_request"), "{signed}");
-    for name in ["host", "x-amz-date", "x-amz-security-token", "x-vault-aws-iam-server-id"] {
+    for name in [
+        "host",
+        "x-amz-date",
+        "x-amz-security-token",
+        "x-vault-aws-iam-server-id",
+    ] {
         let list = signed.split("SignedHeaders=").nth(1).unwrap();
         let list = list.split(',').next().unwrap();
         assert!(list.split(';').any(|one| one == name), "{name} in {list}");
     }
-    let text = told(fetch(&store(&vault, login("other"), |_| {}), ONE).await, ONE);
+    let text = told(
+        fetch(&store(&vault, login("other"), |_| {}), ONE).await,
+        ONE,
+    );
     assert!(text.starts_with("S cannot be read: the log-in to its store was refused (Vault's AWS method at `aws`) | needs_operator"), "{text}");
     vault.server.no_surprises();
 }
@@ -206,15 +239,33 @@ async fn each_refusal_of_vault_has_its_words_and_its_fix() {
         options.kv_version = KvVersion::One;
     });
     for (status, expected) in [
-        (403, "S may not be read by the connector: `read kv/orders` was refused | needs_operator"),
+        (
+            403,
+            "S may not be read by the connector: `read kv/orders` was refused | needs_operator",
+        ),
         (404, "S does not exist | unauthorised"),
         (412, "S cannot be read: the store answers `412` | transient"),
-        (429, "S was not read: the store asks to slow down | throttled"),
-        (307, "S cannot be read: a standby of the store answered | transient"),
-        (473, "S cannot be read: a standby of the store answered | transient"),
-        (503, "S cannot be read: the store is sealed or in maintenance | transient"),
+        (
+            429,
+            "S was not read: the store asks to slow down | throttled",
+        ),
+        (
+            307,
+            "S cannot be read: a standby of the store answered | transient",
+        ),
+        (
+            473,
+            "S cannot be read: a standby of the store answered | transient",
+        ),
+        (
+            503,
+            "S cannot be read: the store is sealed or in maintenance | transient",
+        ),
         (500, "S cannot be read: the store answers `500` | transient"),
-        (400, "S cannot be read: the store answers `400` | needs_operator"),
+        (
+            400,
+            "S cannot be read: the store answers `400` | needs_operator",
+        ),
     ] {
         vault.with(|state| state.instead = Some(status));
         let text = told(fetch(&store, ONE).await, ONE);
@@ -229,16 +280,28 @@ async fn bad_content_in_vault_is_named_and_never_shown() {
     let store = store(&vault, token_login(folder.path()), |_| {});
     for (data, expected) in [
         (json!({"username": "hunter2"}), "S: `password` is missing"),
-        (json!({"username": "u", "password": 7}), "S: `password` is not a text"),
-        (json!(["hunter2"]), "S cannot be read: the answer of the store has no `data`"),
+        (
+            json!({"username": "u", "password": 7}),
+            "S: `password` is not a text",
+        ),
+        (
+            json!(["hunter2"]),
+            "S cannot be read: the answer of the store has no `data`",
+        ),
     ] {
         vault.store("kv/orders", data);
         let text = told(fetch(&store, ONE).await, ONE);
         assert_eq!(text.split(" | ").next(), Some(expected));
     }
-    vault.store("team/kv2/prod/orders%20db", json!({"destroyed": true, "deletion_time": ""}));
+    vault.store(
+        "team/kv2/prod/orders%20db",
+        json!({"destroyed": true, "deletion_time": ""}),
+    );
     let text = told(fetch(&store, TWO).await, TWO);
-    assert!(text.starts_with("S is deleted or scheduled for deletion | needs_operator"), "{text}");
+    assert!(
+        text.starts_with("S is deleted or scheduled for deletion | needs_operator"),
+        "{text}"
+    );
     std::fs::write(folder.path().join("vault-token"), "").unwrap();
     let text = told(fetch(&store, ONE).await, ONE);
     assert!(text.contains("(the token in `"), "{text}");
