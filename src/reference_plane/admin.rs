@@ -23,7 +23,8 @@ pub struct NewIntegration {
     /// Settings by name, at most 50 of at most 4 KiB.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
-    /// Where the connector finds the credential, for example `file:/run/secrets/orders`; never the credential.
+    /// Where the connector finds the credential, for example `file:/run/secrets/orders`, `aws-secretsmanager:orders`, `kubernetes:apono/orders` or
+    /// `vault:kv/orders`; never the credential.
     #[serde(default)]
     pub secret: Option<String>,
 }

@@ -420,7 +420,7 @@ wire! {
         /// Settings by name.
         #[serde(default)]
         pub settings: BTreeMap<String, String>,
-        /// Where the credential is, for example `file:/run/secrets/orders`.
+        /// Where the credential is, for example `file:/run/secrets/orders`, `aws-secretsmanager:orders`, `kubernetes:apono/orders` or `vault:kv/orders`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub secret: Option<String>,
         /// `active`, `retiring` (no starts, settings kept) or `retired` (nothing of ours is left).

@@ -146,7 +146,7 @@ enum Integration {
         /// A setting, `name=value`; may be repeated.
         #[arg(long = "setting", value_parser = setting)]
         settings: Vec<(String, String)>,
-        /// Where the connector finds the credential, for example `file:/run/secrets/orders`.
+        /// Where the connector finds the credential, for example `file:/run/secrets/orders`; docs/secrets.md has the other forms.
         #[arg(long)]
         secret: Option<String>,
     },

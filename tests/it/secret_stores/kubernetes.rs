@@ -30,7 +30,11 @@ fn cluster() -> Cluster {
 
 #[tokio::test]
 async fn a_kubernetes_secret_is_read_by_its_keys_or_from_one_key_as_json() {
-    let Cluster { api, store, .. } = cluster();
+    let Cluster {
+        api,
+        store,
+        folder: _kept,
+    } = cluster();
     api.store("apono/orders", &[("username", "u"), ("password", "p")]);
     let found = fetch(&store, SECRET).await.unwrap();
     assert_eq!(
@@ -51,7 +55,11 @@ async fn a_kubernetes_secret_is_read_by_its_keys_or_from_one_key_as_json() {
 
 #[tokio::test]
 async fn a_kubernetes_secret_without_the_label_is_not_even_transferred() {
-    let Cluster { api, store, .. } = cluster();
+    let Cluster {
+        api,
+        store,
+        folder: _kept,
+    } = cluster();
     api.store_marked(
         "apono/orders",
         "yes",
@@ -84,7 +92,11 @@ async fn a_service_account_token_that_was_replaced_is_used_at_once() {
 
 #[tokio::test]
 async fn each_refusal_of_the_cluster_has_its_words_and_its_fix() {
-    let Cluster { api, store, .. } = cluster();
+    let Cluster {
+        api,
+        store,
+        folder: _kept,
+    } = cluster();
     for (status, expected) in [
         (
             403,
@@ -115,7 +127,11 @@ async fn each_refusal_of_the_cluster_has_its_words_and_its_fix() {
 
 #[tokio::test]
 async fn bad_content_of_a_kubernetes_secret_is_named_and_never_shown() {
-    let Cluster { api, store, .. } = cluster();
+    let Cluster {
+        api,
+        store,
+        folder: _kept,
+    } = cluster();
     let long = format!(
         r#"{{"username":"u","password":"hunter2","x":"{}"}}"#,
         "x".repeat(60 << 10)
