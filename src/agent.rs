@@ -7,7 +7,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, LogFormat, TokenConfig};
 use crate::control::{HttpControlPlane, HttpOptions, OutboundProxy, TimeLimits, TokenSource};
 use crate::domain::{ConnectorId, InstanceId};
-use crate::executor::{Executor, Options, Parts};
+use crate::executor::{Executor, Options, Parts, Recall};
 use crate::ledger::{Event, Ledger, LedgerOptions};
 use crate::lifecycle::{Ending, Lifecycle, StopSignals};
 use crate::operator::{self, Answer, Request};
@@ -163,6 +163,7 @@ async fn executor(
     let parts = Parts {
         clock: Arc::clone(clock),
         ledger: ledger.clone(),
+        recall: Arc::new(Recall::new(ledger.clone())),
         control: Arc::<HttpControlPlane>::clone(&control),
         registry: Arc::new(registry),
         synchroniser: Arc::new(Walker::new(targets, control, &config.state_dir)),

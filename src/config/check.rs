@@ -279,11 +279,11 @@ impl Check<'_> {
             .variable("AWS_REGION")
             .or_else(|| self.variable("AWS_DEFAULT_REGION"))
             .or(from_file);
-        let region = found.and_then(|(text, origin)| self.region(text, origin));
+        let region = found.and_then(|found| self.region("aws.region", found));
         AwsConfig { region }
     }
 
-    pub(super) fn region(&mut self, text: String, origin: Origin) -> Option<String> {
+    pub(super) fn region(&mut self, key: &str, (text, origin): (String, Origin)) -> Option<String> {
         let fits = text.len() <= MAX_REGION_BYTES
             && text
                 .bytes()
@@ -294,7 +294,7 @@ impl Check<'_> {
         self.problem(
             origin,
             format!(
-                "is `{}`, must be an AWS region such as `eu-west-1`",
+                "`{key}` is `{}`, must be an AWS region such as `eu-west-1`",
                 shown(&text)
             ),
         );

@@ -161,7 +161,7 @@ impl Check<'_> {
         let role = self.word("secrets.vault.role");
         let token_file = self.path("secrets.vault.token_file");
         let region = self.text("secrets.vault.aws_region");
-        let region = region.and_then(|(text, origin)| self.region(text, origin));
+        let region = region.and_then(|found| self.region("secrets.vault.aws_region", found));
         let server_id = self.word("secrets.vault.aws_server_id");
         let (method, origin) = method.unwrap_or(("token".to_owned(), set_up?.clone()));
         let mut needed = |found: Option<String>, what: &str| {
@@ -213,7 +213,7 @@ impl Check<'_> {
         self.problem(
             origin,
             format!(
-                "`{key}` is `{shown}`, must be at most {MAX_NAME_BYTES} visible ASCII characters"
+                "`{key}` is `{shown}`, must be at most {MAX_NAME_BYTES} visible ASCII characters, none of its parts `..`"
             ),
         );
         None

@@ -38,22 +38,10 @@ impl Executor {
             if self.is_new_epoch(&list.header).await && since > 0 {
                 continue;
             }
-            {
-                let mut open = self
-                    .shared
-                    .listed
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                for listed in list.grants {
-                    if listed.ended {
-                        open.remove(&listed.grant.id);
-                    } else {
-                        open.insert(listed.grant.id, listed.grant);
-                    }
-                }
-            }
+            self.parts.recall.take(list.grants);
             self.change_channel(|channel| channel.grants_revision = list.through);
             if list.through >= list.header.grants_revision {
+                self.parts.recall.complete(self.now());
                 break;
             }
         }
@@ -73,11 +61,7 @@ impl Executor {
             );
         }
         self.journal(vec![Event::EpochSeen(header.epoch)]).await;
-        self.shared
-            .listed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.parts.recall.forget_list();
         self.change_channel(|channel| {
             channel.grants_revision = 0;
             channel.integrations_revision = 0;

@@ -1,7 +1,7 @@
 //! Owns the wire types of the admin API. Never used by the connector.
 
 use crate::control::protocol::{
-    AccessSpec, ErrorSpec, GrantSpec, HeartbeatRequest, PrincipalSpec, ResourceRecord,
+    AccessSpec, DetailSpec, ErrorSpec, GrantSpec, HeartbeatRequest, PrincipalSpec, ResourceRecord,
     ResourceSpec, StartSpec,
 };
 use jiff::Timestamp;
@@ -80,7 +80,7 @@ pub struct NewGrant {
     pub principal: PrincipalSpec,
     /// On what.
     pub resource: ResourceSpec,
-    /// How much: `READ_ONLY`, `READ_WRITE`, `ADMIN` or `MEMBER`.
+    /// How much, as in the grant of a task.
     pub permission: String,
     /// When it ends; or say `duration_s`.
     #[serde(default)]
@@ -155,6 +155,10 @@ pub struct GrantView {
     pub clean: bool,
     /// What is left and who must do what about it.
     pub leftovers: Vec<String>,
+    /// What the start gave besides a credential: links, commands, policies.
+    pub details: Vec<DetailSpec>,
+    /// What else was seen at the end.
+    pub end_details: Vec<DetailSpec>,
     /// Why the start failed.
     pub failure: Option<ErrorSpec>,
 }

@@ -329,12 +329,12 @@ kv_version = 3
     assert!(!error.contains("hunter2"), "{error}");
     insta::assert_snapshot!(error, @r"
     the configuration has 8 problems
-      connector.toml:3: is `Ireland`, must be an AWS region such as `eu-west-1`
+      connector.toml:3: `aws.region` is `Ireland`, must be an AWS region such as `eu-west-1`
       connector.toml:5: `secrets.keep_s` is 7200, must be a whole number from 0 to 3600
       connector.toml:6: `secrets.password` is not a known key, known here are `keep_s`; secrets never stand in this file: name a file with `control_plane.token_file`, or set `APONO_TOKEN`
       connector.toml:8: `secrets.kubernetes.url` must be a URL such as `https://store.example.com`, without user and query; plain http is for this machine only
       connector.toml:11: `secrets.vault.role` is absent, which the log-in `kubernetes` needs
-      connector.toml:12: `secrets.vault.namespace` is `../x`, must be at most 200 visible ASCII characters
+      connector.toml:12: `secrets.vault.namespace` is `../x`, must be at most 200 visible ASCII characters, none of its parts `..`
       connector.toml:13: `secrets.vault.kv_version` is 3, must be a whole number from 0 to 2
       connector.toml:14: `secrets.aws` is not a known key, known here are `keep_s`
     ");

@@ -182,7 +182,7 @@ struct Grant {
     /// In which integration, by id or name.
     #[arg(long)]
     integration: String,
-    /// Who, by e-mail address.
+    /// Who: an e-mail address; in an organization also `user:NAME` or `group:NAME`.
     #[arg(long)]
     to: String,
     /// Type of the resource, for example `postgresql-schema`.

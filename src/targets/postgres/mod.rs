@@ -187,9 +187,7 @@ impl PostgresTarget {
                     .await?;
                 Ok(Applied {
                     evidence,
-                    credential: None,
-                    login: None,
-                    started_at: None,
+                    ..Applied::default()
                 })
             }
             Change::StartGrant(planned) => self.start_grant(permit, start, planned).await,
@@ -199,9 +197,15 @@ impl PostgresTarget {
             }
             Change::SetCredential { login } => self.set_credential(permit, start, login).await,
             Change::Verify => self.verify(&start.grant).await,
-            Change::CloseDoor | Change::EndSessions | Change::BlockLogin | Change::CleanUp => {
-                Err(wrong_step("a start"))
-            }
+            Change::CloseDoor
+            | Change::EndSessions
+            | Change::BlockLogin
+            | Change::CleanUp
+            | Change::Remember(_)
+            | Change::PreparePermissionSet { .. }
+            | Change::Assign
+            | Change::PrepareUser { .. }
+            | Change::GiveRights => Err(wrong_step("a start")),
         }
     }
 
@@ -243,6 +247,11 @@ impl PostgresTarget {
             Change::EndSessions => self.end_sessions(conn, warrant).await,
             Change::BlockLogin => self.block_login(conn, warrant).await,
             Change::PrepareAccessRole { .. }
+            | Change::Remember(_)
+            | Change::PreparePermissionSet { .. }
+            | Change::Assign
+            | Change::PrepareUser { .. }
+            | Change::GiveRights
             | Change::StartGrant(_)
             | Change::MoveExpiry { .. }
             | Change::SetCredential { .. }
@@ -250,6 +259,19 @@ impl PostgresTarget {
             | Change::CleanUp => Err(wrong_step("an end")),
         }
     }
+}
+
+/// Refuses what is in no PostgreSQL server.
+fn check_kind(grant: &Grant) -> Result<(), Trouble> {
+    let kind = grant.resource.kind();
+    if kind.is_postgresql() {
+        return Ok(());
+    }
+    Err(Trouble::refused(
+        ErrorClass::Bug,
+        "wrong_resource_type",
+        format!("a PostgreSQL server has no resources of type `{kind}`"),
+    ))
 }
 
 fn wrong_step(of: &str) -> Trouble {
@@ -287,6 +309,7 @@ impl Target for PostgresTarget {
 
     async fn plan_start(&self, permit: &Permit, start: &Start) -> Result<Plan, TargetError> {
         let planned = async {
+            check_kind(&start.grant)?;
             password::recipient(&start.recipient)?;
             self.plan_with(permit, &start.grant, |seen| {
                 plan::start(&self.settings.home, start, seen)

@@ -183,6 +183,7 @@ impl World {
             grant: grant.clone(),
             recipient: self.identity.to_public().to_string(),
             attempt: 1,
+            checkpoint: None,
             lease_deadline: now() + Duration::from_secs(60),
         }
     }
