@@ -47,6 +47,10 @@ pub struct Config {
 pub struct AwsConfig {
     /// The region where a reference or a setting names none: `AWS_REGION`, else `AWS_DEFAULT_REGION`, else `aws.region`.
     pub region: Option<String>,
+    /// The named profile the connector's own credentials come from; none for the SDK's standard chain.
+    pub profile: Option<String>,
+    /// How long after its signature AWS may still take a request of ours.
+    pub latest_landing: Duration,
 }
 
 /// How to reach the control plane.

@@ -48,6 +48,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "clock", "cut", "domain", "pg", "policy", "seal", "secret", "targets",
         ],
     ),
+    (
+        "targets/identity_center",
+        &["aws", "clock", "domain", "policy", "targets"],
+    ),
     // Orchestration: sees traits, never what stands behind them.
     (
         "executor",
