@@ -5,8 +5,12 @@ use crate::domain::{
     ConnectorId, ErrorClass, Failure, Integration, IntegrationId, InvalidValue, shown,
 };
 use crate::executor::Synchroniser;
-use crate::inventory::{PostgresCatalog, ReportError, Reporter};
+use crate::inventory::{
+    Assignment, AwsOrganization, OrganizationListing, PostgresCatalog, ReportError, Reporter,
+    Source,
+};
 use crate::secrets::{Credential, KeptSecrets, SecretError, Stores, Wanted};
+use crate::targets::identity_center::{self, OrganizationTargets};
 use crate::targets::postgres::{
     self, CredentialError, CredentialSource, DatabaseCredential, PostgresTarget,
 };
@@ -134,24 +138,33 @@ fn credential_error(error: SecretError) -> CredentialError {
 /// Walks an integration and reports what changed.
 pub(super) struct Walker {
     targets: PostgresTargets,
+    organizations: OrganizationTargets,
     reporter: Reporter,
 }
 
 impl Walker {
     pub(super) fn new(
         targets: PostgresTargets,
+        organizations: OrganizationTargets,
         control: Arc<dyn ControlPlane>,
         state_folder: &Path,
     ) -> Self {
         Self {
             targets,
+            organizations,
             reporter: Reporter::new(control, state_folder),
         }
     }
 
-    async fn catalog(&self, integration: &Integration) -> Result<PostgresCatalog, TargetError> {
-        if integration.kind != postgres::KIND {
-            return Err(TargetError::new(
+    async fn source(&self, integration: &Integration) -> Result<Box<dyn Source>, TargetError> {
+        match integration.kind.as_str() {
+            postgres::KIND => {
+                let (options, admin_role) = self.targets.of(integration)?.connection().await?;
+                let catalog = PostgresCatalog::new(integration.id, options, admin_role);
+                Ok(Box::new(catalog))
+            }
+            identity_center::KIND => Ok(Box::new(self.organization(integration)?)),
+            _ => Err(TargetError::new(
                 ErrorClass::NeedsOperator,
                 "unknown_integration_type",
                 format!(
@@ -159,21 +172,43 @@ impl Walker {
                     integration.id,
                     shown(&integration.kind)
                 ),
-            ));
+            )),
         }
-        let (options, admin_role) = self.targets.of(integration)?.connection().await?;
-        Ok(PostgresCatalog::new(integration.id, options, admin_role))
+    }
+
+    /// The same sessions and the same budget as those of the target: grants go first.
+    fn organization(&self, integration: &Integration) -> Result<AwsOrganization, TargetError> {
+        let reach = self.organizations.reach(integration)?;
+        let (memory, id) = (Arc::clone(&self.organizations.memory), integration.id);
+        let given = move || {
+            let given = identity_center::given(&*memory, id).into_iter();
+            given
+                .map(|given| Assignment {
+                    account: given.account,
+                    permission_set: given.permission_set,
+                    principal: given.principal,
+                })
+                .collect()
+        };
+        Ok(AwsOrganization::new(OrganizationListing {
+            integration: id,
+            chain: reach.chain,
+            excluded: reach.excluded,
+            sessions: self.organizations.sessions.clone(),
+            budgets: self.organizations.budgets.clone(),
+            given: Arc::new(given),
+        }))
     }
 }
 
 #[async_trait]
 impl Synchroniser for Walker {
     async fn synchronise(&self, integration: &Integration) -> Result<u64, Failure> {
-        let catalog = self
-            .catalog(integration)
+        let source = self
+            .source(integration)
             .await
             .map_err(|error| error.failure().clone())?;
-        match self.reporter.report(&catalog).await {
+        match self.reporter.report(&*source).await {
             Ok(reported) => {
                 tracing::info!(
                     integration.id = %integration.id,
@@ -205,7 +240,7 @@ fn unreported(integration: &Integration, error: &ReportError) -> Failure {
         integration.name
     );
     let (reason, hint, retry_after) = match error {
-        ReportError::Source(error) => ("inventory_not_read", error.hint(), None),
+        ReportError::Source(error) => ("inventory_not_read", error.hint(), error.retry_after()),
         ReportError::Upload(error) => ("inventory_not_uploaded", None, error.retry_after()),
         ReportError::Broken => ("inventory_not_compared", None, None),
     };

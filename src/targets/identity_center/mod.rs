@@ -10,11 +10,13 @@
 //! | `answered` | which orders cannot take effect later, because AWS refused them |
 //! | `start`, `end` | making and removing |
 //! | `observe` | compares with what AWS lists |
+//! | `given` | what an inventory has to know |
 //! | `trouble` | what an error means |
 
 mod answered;
 mod desk;
 mod end;
+mod given;
 mod note;
 mod observe;
 mod service;
@@ -37,6 +39,7 @@ use crate::policy::{EndWarrant, Permit};
 use answered::Answered;
 use async_trait::async_trait;
 use desk::Desk;
+pub use given::{GivenAssignment, Reach, given};
 use jiff::SignedDuration;
 use observe::Seen;
 use settings::Settings;
@@ -46,6 +49,7 @@ use std::sync::Arc;
 pub const KIND: &str = "aws-organization";
 
 /// Makes targets of organizations.
+#[derive(Clone)]
 pub struct OrganizationTargets {
     /// Who we are.
     pub connector: ConnectorId,
