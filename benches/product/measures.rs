@@ -21,7 +21,9 @@ pub(crate) fn run() {
         .skip(1)
         .filter(|argument| !argument.starts_with("--"))
         .collect();
-    let organization = asked.iter().any(|name| name == organization::NAME);
+    let organizations = organization::SIZES
+        .iter()
+        .filter(|(name, _)| asked.iter().any(|asked| asked == name));
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|start| name.starts_with(start));
     let million = asked.iter().any(|name| name == MILLION);
     // Only when asked for by name, too.
@@ -31,7 +33,7 @@ pub(crate) fn run() {
     };
     let limit = match asked.iter().any(|start| start.starts_with(pace::NAME)) {
         true => LIMIT_OF_PACE,
-        false if million || organization => LIMIT_OF_A_MILLION,
+        false if million || organizations.clone().count() > 0 => LIMIT_OF_A_MILLION,
         false => LIMIT,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -66,8 +68,8 @@ pub(crate) fn run() {
                 inventory::measure(MILLION, 1_000_000).await;
             }
             // Only when asked for by its whole name.
-            if organization {
-                organization::measure().await;
+            for (name, accounts) in organizations {
+                organization::measure(name, *accounts).await;
             }
             if wanted("two-instances-500-grants") {
                 instances::measure().await;

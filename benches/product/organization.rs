@@ -20,10 +20,13 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 
-pub(crate) const NAME: &str = "organization-2000-accounts";
+/// Measures of organizations by name and number of accounts; taken only when asked for by their whole names.
+pub(crate) const SIZES: &[(&str, u64)] = &[
+    ("organization-200-accounts", 200),
+    ("organization-2000-accounts", 2_000),
+];
 /// The argument with which this program walks instead of measuring; the address of the front and a key follow.
 const WALK: &str = "walk-organization";
-const ACCOUNTS: u64 = 2_000;
 const SETS: u64 = 40;
 const USERS: u64 = 5_000;
 /// Time is not what is measured, so nothing waits for its turn.
@@ -33,9 +36,9 @@ const AT_ONCE: Limits = Limits {
     provisionings: 3,
 };
 
-pub(crate) async fn measure() {
+pub(crate) async fn measure(name: &str, accounts: u64) {
     let begun = Instant::now();
-    let front = Front::start(organization()).await;
+    let front = Front::start(organization(accounts)).await;
     let key = front.key(MANAGEMENT);
     let (url, access, secret) = (
         front.url(),
@@ -62,7 +65,7 @@ pub(crate) async fn measure() {
     };
     let requests = front.calls().len();
     figure::alone(
-        &format!("{NAME}-memory"),
+        &format!("{name}-memory"),
         &format!(
             "grew by {} MiB at its most, from {} MiB before the walk to {} MiB (VmHWM)",
             figure::short(most - before),
@@ -70,12 +73,11 @@ pub(crate) async fn measure() {
             figure::short(most)
         ),
     );
-    figure::alone(&format!("{NAME}-requests"), &format!("{requests} requests"));
+    figure::alone(&format!("{name}-requests"), &format!("{requests} requests"));
     figure::behind(
-        NAME,
+        name,
         &format!(
-            "{ACCOUNTS} accounts x {SETS} permission sets, {USERS} users, {records} records, took {:.0} s without any pace; at the pace of AWS \
-             {:.0} min",
+            "{accounts} accounts x {SETS} permission sets, {USERS} users, {records} records, took {:.0} s without any pace; at the pace of AWS {:.0} min",
             begun.elapsed().as_secs_f64(),
             requests as f64 / 15.0 * 1.05 / 60.0
         ),
@@ -83,7 +85,7 @@ pub(crate) async fn measure() {
     assert!(most - before < 64.0, "{most} MiB");
 }
 
-fn organization() -> Organization {
+fn organization(accounts: u64) -> Organization {
     let mut organization = Organization::new().knobs(Knobs::quick());
     for set in 0..SETS {
         organization = organization.permission_set(PermissionSet::new(&format!("set-{set:02}")));
@@ -93,7 +95,7 @@ fn organization() -> Organization {
         organization = organization.user(User::new(&name).email(&name));
     }
     organization = organization.group(Group::new("everybody").member("user-00000@example.com"));
-    for nth in 0..ACCOUNTS {
+    for nth in 0..accounts {
         let id = (500_000_000_000 + nth).to_string();
         let unit = format!("unit-{}/team-{}", nth % 10, nth % 100);
         organization = organization.account(Account::new(&id).within(&unit).tag("owner", "team"));

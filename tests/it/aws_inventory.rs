@@ -85,8 +85,8 @@ async fn list(source: AwsOrganization) -> Vec<InventoryItem> {
 
 fn resources(items: &[InventoryItem], kind: ResourceKind) -> Vec<&InventoryRecord> {
     let records = items.iter().filter_map(|item| match item {
-        InventoryItem::Resource(record) if record.kind == kind => Some(&**record),
-        _ => None,
+        InventoryItem::Resource(record) => Some(&**record).filter(|record| record.kind == kind),
+        InventoryItem::Access(_) | InventoryItem::Unseen(_) | InventoryItem::Complete => None,
     });
     let mut records: Vec<_> = records.collect();
     records.sort_by(|one, other| one.path.cmp(&other.path));
@@ -98,7 +98,7 @@ fn access(items: &[InventoryItem]) -> Vec<String> {
         .iter()
         .filter_map(|item| match item {
             InventoryItem::Access(record) => Some(access_line(record)),
-            _ => None,
+            InventoryItem::Resource(_) | InventoryItem::Unseen(_) | InventoryItem::Complete => None,
         })
         .collect();
     lines.sort();
