@@ -2,8 +2,10 @@
 
 use crate::support::aws::front::{
     Account, Fault, Front, Group, Knobs, MANAGEMENT, Name, Organization, PermissionSet, REGION,
-    Refusal, State, User,
+    Refusal, Role, State, User,
 };
+use crate::support::cluster::{Cluster, Version};
+use crate::support::world::World;
 use apono_connector::aws::budget::{Budgets, Limits};
 use apono_connector::aws::{Chain, Sessions, SessionsOptions};
 use apono_connector::clock::SystemClock;
@@ -509,5 +511,52 @@ async fn each_pair_of_account_and_permission_set_costs_one_request_and_no_more()
     assert!(
         all <= ACCOUNTS * SETS + 4 * ACCOUNTS + 8 * SETS + 40,
         "{all}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connector_reports_an_organization_through_its_management_role() {
+    let role = Role::new(MANAGEMENT, "apono-management", MANAGEMENT).external_id("test-connector");
+    let role_arn = format!("--setting=management_role_arn={}", role.arn());
+    let front = Front::start(organization().role(role)).await;
+    let (key, url) = (front.key(MANAGEMENT), front.url());
+    let environment = [
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("AWS_ACCESS_KEY_ID", key.access_key_id()),
+        ("AWS_SECRET_ACCESS_KEY", key.secret_access_key()),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ];
+    let mut world = World::prepare(Cluster::shared(Version::Pg15), &environment, &[]).await;
+    let excluded = format!("--setting=exclude_ou_ids={}", front.unit_id("Sandbox"));
+    let mut add = vec!["integration", "add", "--connector", "test-connector"];
+    add.extend(["--name", "organization", "--type", "aws-organization"]);
+    let region = format!("--setting=sso_region={REGION}");
+    add.extend([region.as_str(), &role_arn, &excluded]);
+    world.command(&add).unwrap();
+    world.start_connector();
+    world.until("the organization is reported", |world| {
+        let shown = world.command(&["inventory", "organization"]);
+        shown.is_ok_and(|shown| shown.contains(SHOP))
+    });
+    let shown = world.command(&["inventory", "organization"]).unwrap();
+    assert!(shown.contains(&format!("{SHOP} (shop)")), "{shown}");
+    assert!(shown.contains("Read+=,.@-Only"), "{shown}");
+    assert!(
+        !shown.contains(LAB) && !shown.contains("Sandbox"),
+        "{shown}"
+    );
+    let access = world.command(&["access", "organization"]).unwrap();
+    let alice = access.lines().find(|line| line.starts_with("user:alice"));
+    let alice = alice.unwrap();
+    assert!(
+        alice.contains("Admin") && alice.contains("Read+=,.@-Only") && alice.contains(SHOP),
+        "{access}"
+    );
+    let reads = front.calls_of("ListAccountAssignments");
+    assert!(
+        reads
+            .iter()
+            .all(|call| call.caller.contains("assumed-role/apono-management")),
+        "{reads:?}"
     );
 }
