@@ -27,6 +27,8 @@ mod fighting_user;
 #[cfg(test)]
 mod grant_lifecycle;
 #[cfg(test)]
+mod identity_center;
+#[cfg(test)]
 mod inventory_reports;
 #[cfg(test)]
 mod misbehaving_plane;

@@ -13,6 +13,7 @@ pub(crate) mod kubernetes;
 pub(crate) mod logs;
 pub(crate) mod offline;
 pub(crate) mod pooler;
+pub(crate) mod realm;
 pub(crate) mod relay;
 pub(crate) mod replica;
 pub(crate) mod rig;
