@@ -206,12 +206,19 @@ impl Inner {
             Ok(signed) => signed,
             Err(refusal) => return Delivery::Whole(refusal.say(letter.protocol)),
         };
-        let moto = tokio::task::spawn_blocking(Emulator::moto).await.unwrap();
+        let named = self.world().passes_to;
+        let port = match named {
+            Some(port) => port,
+            // Starting it takes a second of waiting.
+            None => tokio::task::spawn_blocking(|| Emulator::moto().port)
+                .await
+                .unwrap(),
+        };
         request
             .headers
             .push(("x-moto-account-id".to_owned(), signed.caller.account));
         Delivery::Whole(
-            pass_on(moto.port, &request)
+            pass_on(port, &request)
                 .await
                 .unwrap_or_else(|error| Response {
                     status: 502,
