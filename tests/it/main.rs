@@ -53,6 +53,8 @@ mod pressure;
 #[cfg(test)]
 mod reference_plane;
 #[cfg(test)]
+mod secret_stores;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod tidy;

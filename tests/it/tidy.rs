@@ -25,6 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ledger", &["clock", "cut", "domain"]),
     // Languages of the outside world.
     ("pg", &["clock", "cut", "domain", "secret"]),
+    ("aws", &["clock", "domain"]),
     ("secrets", &["domain", "secret"]),
     // The two edges: orders in, changes out.
     ("control", &["clock", "domain", "secret"]),
@@ -46,6 +47,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "clock", "cut", "domain", "pg", "policy", "seal", "secret", "targets",
         ],
+    ),
+    (
+        "targets/identity_center",
+        &["aws", "clock", "domain", "policy", "targets"],
     ),
     // Orchestration: sees traits, never what stands behind them.
     (
@@ -95,6 +100,16 @@ struct Edge {
     why: &'static str,
 }
 
+/// The rooms that may name the AWS SDK.
+const AWS_ROOMS: &[&str] = &[
+    "src/aws/",
+    "src/inventory/aws_",
+    "src/secrets/",
+    "src/targets/aws_account/",
+    "src/targets/identity_center/",
+    "src/targets/rds/",
+];
+
 /// Where the outside world may be touched.
 const EDGES: &[Edge] = &[
     edge(
@@ -112,6 +127,76 @@ const EDGES: &[Edge] = &[
         &["src/pg/", "src/targets/postgres/"],
         "verifiers are made beside the logins",
     ),
+    edge(
+        &["aws_config"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_credential_types"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_iam"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_identitystore"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_organizations"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_rds"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_resourcegroupstagging"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_secretsmanager"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_ssoadmin"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_sts"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_smithy_types"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_smithy_runtime_api"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_types"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_smithy_http_client"],
+        &["src/aws/"],
+        "one client, behind the list of actions",
+    ),
     edge(&["redb"], &["src/ledger/"], "the ledger is the only store"),
     edge(
         &["rusqlite"],
@@ -125,8 +210,12 @@ const EDGES: &[Edge] = &[
     ),
     edge(
         &["reqwest"],
-        &["src/control/http", "src/reference_plane/command"],
-        "one client, with limits",
+        &[
+            "src/control/http",
+            "src/reference_plane/command",
+            "src/secrets/",
+        ],
+        "one client per edge, with limits",
     ),
     edge(
         &["axum"],
