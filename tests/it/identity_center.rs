@@ -1,5 +1,6 @@
 //! Access to the accounts of an organization: real processes, the real SDK, and an AWS that refuses whatever the real one refuses.
 
+mod late;
 mod preconditions;
 mod trouble;
 

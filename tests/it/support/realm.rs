@@ -27,6 +27,15 @@ impl Realm {
 
     /// Starts all but the connector.
     pub(crate) async fn prepare(organization: Organization, settings: &[(&str, &str)]) -> Self {
+        Self::prepare_landing(organization, settings, LATEST_LANDING_S).await
+    }
+
+    /// Starts all but the connector, which counts on requests landing so many seconds after their signature at most.
+    pub(crate) async fn prepare_landing(
+        organization: Organization,
+        settings: &[(&str, &str)],
+        landing_s: u64,
+    ) -> Self {
         let role =
             Role::new(MANAGEMENT, "apono-management", MANAGEMENT).external_id("test-connector");
         let role_arn = role.arn().to_owned();
@@ -42,7 +51,7 @@ impl Realm {
         let cluster = Cluster::shared(Version::Pg15);
         let world = World::prepare(cluster, &environment, &[]).await;
         let configuration = fs::read_to_string(world.path("connector.toml")).unwrap();
-        let landing = format!("[aws]\nlatest_landing_s = {LATEST_LANDING_S}\n");
+        let landing = format!("[aws]\nlatest_landing_s = {landing_s}\n");
         world.write("connector.toml", &(configuration + &landing));
         let mut all = vec![
             ("sso_region", REGION),
@@ -73,6 +82,40 @@ impl Realm {
         let how = ["--permission", set, "--for", lasts];
         self.world
             .grant_in("organization", &[ACCOUNT, account], who, &how)
+    }
+
+    /// Asks for a permission set in an account and waits for no answer.
+    pub(crate) fn ask(&self, account: &str, set: &str, who: &str, lasts: &str) {
+        let path = format!("--path={account}");
+        let mut args = vec!["grant", "--integration", "organization", "--to", who];
+        args.extend([
+            "--type",
+            ACCOUNT,
+            &path,
+            "--permission",
+            set,
+            "--for",
+            lasts,
+        ]);
+        args.extend(["--wait", "0s"]);
+        // It says that the start has not finished yet.
+        drop(self.world.command(&args));
+    }
+
+    /// Lets the connector reach AWS another way, from its next start on.
+    pub(crate) fn go_through(&mut self, url: &str) {
+        let environment = self.world.environment.iter_mut();
+        for (name, value) in environment {
+            if name == "AWS_ENDPOINT_URL" {
+                url.clone_into(value);
+            }
+        }
+    }
+
+    /// Returns what people see of all grants.
+    pub(crate) fn listed(&self) -> Vec<Value> {
+        let all = self.world.json(&["grants", "--all", "--format", "json"]);
+        all.as_array().unwrap().clone()
     }
 
     /// Returns one line of what a grant's start told.
