@@ -74,7 +74,9 @@ impl fmt::Display for ControlPlaneUrl {
     }
 }
 
-fn is_loopback(host: &Host<&str>) -> bool {
+/// Tells whether what is sent there stays on this machine.
+#[must_use]
+pub fn is_loopback(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => *name == "localhost",
         Host::Ipv4(address) => address.is_loopback(),

@@ -1,17 +1,19 @@
 //! Owns the composition: configuration in, a running product out. The only place where the rooms meet. Never decides anything.
 
 mod answers;
+mod aws;
+mod stores;
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, LogFormat, TokenConfig};
 use crate::control::{HttpControlPlane, HttpOptions, OutboundProxy, TimeLimits, TokenSource};
 use crate::domain::{ConnectorId, InstanceId};
-use crate::executor::{Executor, Options, Parts};
+use crate::executor::{Executor, Options, Parts, Recall};
 use crate::ledger::{Event, Ledger, LedgerOptions};
 use crate::lifecycle::{Ending, Lifecycle, StopSignals};
 use crate::operator::{self, Answer, Request};
 use crate::policy::Guardrails;
-use crate::targets::{Registry, postgres};
+use crate::targets::{Registry, identity_center, postgres};
 use crate::telemetry::listener::{self, Shown};
 use crate::telemetry::logging::{self, Format};
 use crate::telemetry::{Health, metrics::Metrics};
@@ -157,16 +159,19 @@ async fn executor(
 ) -> anyhow::Result<Executor> {
     let control = Arc::new(control_plane(config, clock)?);
     let connector: &ConnectorId = &config.control_plane.connector;
-    let registry = Registry::default().with(
-        postgres::KIND,
-        Box::new(PostgresTargets::new(connector.clone())),
-    );
+    let targets = PostgresTargets::new(connector.clone(), stores::open(config));
+    let recall = Arc::new(Recall::new(ledger.clone()));
+    let organizations = aws::Aws::new(config, clock).organizations(config, clock, &recall);
+    let registry = Registry::default()
+        .with(postgres::KIND, Box::new(targets.clone()))
+        .with(identity_center::KIND, Box::new(organizations));
     let parts = Parts {
         clock: Arc::clone(clock),
         ledger: ledger.clone(),
+        recall,
         control: Arc::<HttpControlPlane>::clone(&control),
         registry: Arc::new(registry),
-        synchroniser: Arc::new(Walker::new(connector.clone(), control, &config.state_dir)),
+        synchroniser: Arc::new(Walker::new(targets, control, &config.state_dir)),
         metrics: Arc::clone(metrics),
         health: Arc::clone(health),
     };
@@ -209,8 +214,11 @@ async fn instance(ledger: &Ledger) -> anyhow::Result<InstanceId> {
     Ok(instance)
 }
 
+fn seconds(time: Duration) -> SignedDuration {
+    SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
+}
+
 fn options(config: &Config, instance: InstanceId) -> Options {
-    let seconds = |time: Duration| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
     Options {
         instance: instance.as_uuid(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -2,36 +2,42 @@
 
 use crate::control::ControlPlane;
 use crate::domain::{
-    ConnectorId, ErrorClass, Failure, Integration, IntegrationId, InvalidValue, SecretRef, shown,
+    ConnectorId, ErrorClass, Failure, Integration, IntegrationId, InvalidValue, shown,
 };
 use crate::executor::Synchroniser;
 use crate::inventory::{PostgresCatalog, ReportError, Reporter};
-use crate::secrets::{FileStore, SecretStore};
-use crate::targets::postgres::{self, CredentialSource, DatabaseCredential, PostgresTarget};
+use crate::secrets::{Credential, KeptSecrets, SecretError, Stores, Wanted};
+use crate::targets::postgres::{
+    self, CredentialError, CredentialSource, DatabaseCredential, PostgresTarget,
+};
 use crate::targets::{Target, TargetError, TargetFactory};
 use async_trait::async_trait;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
+/// The stores of secrets, each credential kept for a short time; one for the whole process.
+pub(super) type Secrets = Arc<KeptSecrets<Stores>>;
+
 /// Makes PostgreSQL targets whose credential comes from the integration's secret reference.
+#[derive(Clone)]
 pub(super) struct PostgresTargets {
     connector: ConnectorId,
-    files: Arc<FileStore>,
+    secrets: Secrets,
 }
 
 impl PostgresTargets {
-    pub(super) fn new(connector: ConnectorId) -> Self {
-        Self {
-            connector,
-            files: Arc::default(),
-        }
+    pub(super) fn new(connector: ConnectorId, secrets: Secrets) -> Self {
+        Self { connector, secrets }
     }
 
     fn of(&self, integration: &Integration) -> Result<PostgresTarget, TargetError> {
         let source = Arc::new(Secret {
-            reference: integration.secret.clone(),
-            files: Arc::clone(&self.files),
+            wanted: integration.secret.clone().map(|reference| Wanted {
+                reference,
+                region: integration.settings.get("region").cloned(),
+            }),
+            secrets: Arc::clone(&self.secrets),
         });
         PostgresTarget::new(self.connector.clone(), integration, source)
             .map_err(|problems| wrong_settings(integration, &problems))
@@ -60,24 +66,69 @@ fn wrong_settings(integration: &Integration, problems: &[InvalidValue]) -> Targe
 
 /// Where one integration's credential is.
 struct Secret {
-    reference: Option<SecretRef>,
-    files: Arc<FileStore>,
+    wanted: Option<Wanted>,
+    secrets: Secrets,
+}
+
+impl Secret {
+    fn wanted(&self) -> Result<&Wanted, CredentialError> {
+        self.wanted.as_ref().ok_or_else(|| {
+            let problem = "the integration has no secret reference";
+            CredentialError::new(ErrorClass::NeedsOperator, problem)
+        })
+    }
 }
 
 #[async_trait]
 impl CredentialSource for Secret {
-    async fn fetch(&self) -> Result<DatabaseCredential, Box<dyn Error + Send + Sync>> {
-        let reference = self
-            .reference
-            .as_ref()
-            .ok_or("the integration has no secret reference")?;
-        let credential = self.files.fetch(reference).await?;
-        Ok(DatabaseCredential {
-            username: credential.username,
-            password: credential.password,
-            host: credential.host,
-        })
+    async fn fetch(&self) -> Result<DatabaseCredential, CredentialError> {
+        let found = self.secrets.fetch(self.wanted()?).await;
+        found.map(database_credential).map_err(credential_error)
     }
+
+    async fn fetch_anew(
+        &self,
+        refused: &DatabaseCredential,
+    ) -> Result<Option<DatabaseCredential>, CredentialError> {
+        let refused = Credential {
+            username: refused.username.clone(),
+            password: refused.password.clone(),
+            host: refused.host.clone(),
+        };
+        let found = self.secrets.fetch_anew(self.wanted()?, &refused).await;
+        found
+            .map(|found| found.map(database_credential))
+            .map_err(credential_error)
+    }
+
+    async fn fetch_previous(&self) -> Result<Option<DatabaseCredential>, CredentialError> {
+        let found = self.secrets.fetch_previous(self.wanted()?).await;
+        found
+            .map(|found| found.map(database_credential))
+            .map_err(credential_error)
+    }
+}
+
+fn database_credential(found: Credential) -> DatabaseCredential {
+    DatabaseCredential {
+        username: found.username,
+        password: found.password,
+        host: found.host,
+    }
+}
+
+/// A store that is away may come back; whatever else is wrong with a secret, a person has to put right.
+fn credential_error(error: SecretError) -> CredentialError {
+    let class = match error.class() {
+        passing @ (ErrorClass::Transient | ErrorClass::Throttled) => passing,
+        ErrorClass::Unauthorised
+        | ErrorClass::NotFound
+        | ErrorClass::Conflict
+        | ErrorClass::NeedsOperator
+        | ErrorClass::Bug => ErrorClass::NeedsOperator,
+    };
+    let hint = error.hint().to_owned();
+    CredentialError::new(class, error).with_hint(hint)
 }
 
 /// Walks an integration and reports what changed.
@@ -88,12 +139,12 @@ pub(super) struct Walker {
 
 impl Walker {
     pub(super) fn new(
-        connector: ConnectorId,
+        targets: PostgresTargets,
         control: Arc<dyn ControlPlane>,
         state_folder: &Path,
     ) -> Self {
         Self {
-            targets: PostgresTargets::new(connector),
+            targets,
             reporter: Reporter::new(control, state_folder),
         }
     }

@@ -3,8 +3,8 @@
 use super::error::{ConfigError, Origin, Problem};
 use super::file::{RawFile, RawValue};
 use super::{
-    Config, ControlPlaneConfig, Environment, ExecutorConfig, GuardrailConfig, LogConfig, LogFormat,
-    ProxyConfig, SweepConfig, TokenConfig,
+    AwsConfig, Config, ControlPlaneConfig, Environment, ExecutorConfig, GuardrailConfig, LogConfig,
+    LogFormat, ProxyConfig, SweepConfig, TokenConfig,
 };
 use crate::address::ControlPlaneUrl;
 use crate::domain::{ConnectorId, shown};
@@ -20,6 +20,11 @@ const MAX_METADATA_BYTES: usize = 4 << 10;
 const MAX_TOKEN_BYTES: usize = 8 << 10;
 /// Longest log filter: 1 KiB.
 const MAX_FILTER_BYTES: usize = 1 << 10;
+/// How long after its signature a request may still be taken: AWS refuses it after 15 minutes, an imitation may do so sooner.
+const LATEST_LANDING_S: RangeInclusive<i64> = 1..=3600;
+const DEFAULT_LATEST_LANDING_S: i64 = 900;
+/// Longest name of an AWS region.
+const MAX_REGION_BYTES: usize = 32;
 const DEFAULT_STATE_DIR: &str = "/var/lib/apono-connector";
 /// Only this machine: opening it to the network is a decision.
 const DEFAULT_LISTEN: SocketAddr =
@@ -45,6 +50,8 @@ pub(super) fn check(
     let guardrails = check.guardrails();
     let executor = check.executor();
     let sweeps = check.sweeps();
+    let aws = check.aws();
+    let secrets = check.secrets();
     let log = check.log();
     match control_plane {
         Some(control_plane) if check.problems.is_empty() => Ok(Config {
@@ -54,6 +61,8 @@ pub(super) fn check(
             guardrails,
             executor,
             sweeps,
+            aws,
+            secrets,
             log,
         }),
         _ => {
@@ -67,7 +76,7 @@ pub(super) fn check(
     }
 }
 
-struct Check<'a> {
+pub(super) struct Check<'a> {
     environment: &'a Environment,
     raw: RawFile,
     problems: Vec<Problem>,
@@ -267,6 +276,42 @@ impl Check<'_> {
         }
     }
 
+    fn aws(&mut self) -> AwsConfig {
+        let from_file = self.text("aws.region");
+        let found = self
+            .variable("AWS_REGION")
+            .or_else(|| self.variable("AWS_DEFAULT_REGION"))
+            .or(from_file);
+        let region = found.and_then(|found| self.region("aws.region", found));
+        AwsConfig {
+            region,
+            profile: self.text("aws.profile").map(|(profile, _)| profile),
+            latest_landing: self.seconds(
+                "aws.latest_landing_s",
+                LATEST_LANDING_S,
+                DEFAULT_LATEST_LANDING_S,
+            ),
+        }
+    }
+
+    pub(super) fn region(&mut self, key: &str, (text, origin): (String, Origin)) -> Option<String> {
+        let fits = text.len() <= MAX_REGION_BYTES
+            && text
+                .bytes()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
+        if fits {
+            return Some(text);
+        }
+        self.problem(
+            origin,
+            format!(
+                "`{key}` is `{}`, must be an AWS region such as `eu-west-1`",
+                shown(&text)
+            ),
+        );
+        None
+    }
+
     fn log(&mut self) -> LogConfig {
         let format = match self.text("log.format") {
             None => LogFormat::Auto,
@@ -308,7 +353,7 @@ impl Check<'_> {
         self.absolute(key, text, origin)
     }
 
-    fn path(&mut self, key: &str) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
         let (text, origin) = self.text(key)?;
         self.absolute(key, text, origin)
     }
@@ -325,12 +370,17 @@ impl Check<'_> {
         None
     }
 
-    fn seconds(&mut self, key: &str, range: RangeInclusive<i64>, default: i64) -> Duration {
+    pub(super) fn seconds(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<i64>,
+        default: i64,
+    ) -> Duration {
         let seconds = self.number(key, range, default);
         Duration::from_secs(seconds.unsigned_abs())
     }
 
-    fn number(&mut self, key: &str, range: RangeInclusive<i64>, default: i64) -> i64 {
+    pub(super) fn number(&mut self, key: &str, range: RangeInclusive<i64>, default: i64) -> i64 {
         let Some((value, origin)) = self.raw.take(key) else {
             return default;
         };
@@ -352,7 +402,7 @@ impl Check<'_> {
     }
 
     /// Returns a text of the file; anything but a text is a problem.
-    fn text(&mut self, key: &str) -> Option<(String, Origin)> {
+    pub(super) fn text(&mut self, key: &str) -> Option<(String, Origin)> {
         let (value, origin) = self.raw.take(key)?;
         let found = match value {
             RawValue::Text(text) if !text.is_empty() => return Some((text, origin)),
@@ -364,7 +414,7 @@ impl Check<'_> {
         None
     }
 
-    fn variable(&self, name: &'static str) -> Option<(String, Origin)> {
+    pub(super) fn variable(&self, name: &'static str) -> Option<(String, Origin)> {
         self.environment
             .text(name)
             .map(|text| (text.to_owned(), Origin::Variable(name)))
@@ -374,7 +424,7 @@ impl Check<'_> {
         self.problem(Origin::Variable(name), message.to_owned());
     }
 
-    fn problem(&mut self, origin: Origin, message: String) {
+    pub(super) fn problem(&mut self, origin: Origin, message: String) {
         self.problems.push(Problem { origin, message });
     }
 }

@@ -15,6 +15,10 @@ pub(super) const VARIABLES: &[&str] = &[
     "https_proxy",
     "NO_PROXY",
     "no_proxy",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
     #[cfg(feature = "test-util")]
     "APONO_CUT_POINT",
     #[cfg(feature = "test-util")]

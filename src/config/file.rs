@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Every section and its keys; the empty section is the top of the file.
-pub(super) const KEYS: [(&str, &[&str]); 6] = [
+pub(super) const KEYS: [(&str, &[&str]); 10] = [
     ("", &["state_dir", "listen"]),
     ("control_plane", &["url", "token_file", "ca_file"]),
     ("guardrails", &["longest_grant_s", "largest_skew_s"]),
@@ -19,6 +19,24 @@ pub(super) const KEYS: [(&str, &[&str]); 6] = [
     (
         "sweeps",
         &["expiry_every_s", "drift_every_s", "clean_up_every_s"],
+    ),
+    ("aws", &["region", "profile", "latest_landing_s"]),
+    ("secrets", &["keep_s"]),
+    ("secrets.kubernetes", &["url", "token_file", "ca_file"]),
+    (
+        "secrets.vault",
+        &[
+            "url",
+            "ca_file",
+            "namespace",
+            "kv_version",
+            "login",
+            "login_mount",
+            "role",
+            "token_file",
+            "aws_region",
+            "aws_server_id",
+        ],
     ),
     ("log", &["format", "filter"]),
 ];
@@ -102,17 +120,12 @@ impl Reader<'_> {
         for (key, value) in table {
             let name: &str = key.get_ref();
             let at = key.span().start;
+            let inner = dotted(section, name);
             match value.get_ref().as_table() {
-                Some(inner) if section.is_empty() => {
-                    if KEYS
-                        .iter()
-                        .any(|(known, _)| *known == name && !known.is_empty())
-                    {
-                        self.section(name, inner);
-                    } else {
-                        self.unknown_section(at, name);
-                    }
+                Some(table) if KEYS.iter().any(|(known, _)| *known == inner) => {
+                    self.section(&inner, table);
                 }
+                Some(_) if section.is_empty() => self.unknown_section(at, name),
                 Some(_) | None => self.entry(section, name, at, value),
             }
         }

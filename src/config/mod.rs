@@ -6,9 +6,11 @@ mod check;
 mod env;
 mod error;
 mod file;
+mod secrets;
 
 pub use env::Environment;
 pub use error::{ConfigError, Origin, Problem};
+pub use secrets::{KubernetesConfig, SecretsConfig, VaultConfig, VaultKvConfig, VaultLoginConfig};
 
 use crate::address::ControlPlaneUrl;
 use crate::domain::ConnectorId;
@@ -32,8 +34,23 @@ pub struct Config {
     pub executor: ExecutorConfig,
     /// How often is looked.
     pub sweeps: SweepConfig,
+    /// How AWS is spoken to.
+    pub aws: AwsConfig,
+    /// Where the credentials of managed systems are.
+    pub secrets: SecretsConfig,
     /// What is logged and how.
     pub log: LogConfig,
+}
+
+/// How AWS is spoken to. Credentials come from where the AWS SDK looks for them.
+#[derive(Debug)]
+pub struct AwsConfig {
+    /// The region where a reference or a setting names none: `AWS_REGION`, else `AWS_DEFAULT_REGION`, else `aws.region`.
+    pub region: Option<String>,
+    /// The named profile the connector's own credentials come from; none for the SDK's standard chain.
+    pub profile: Option<String>,
+    /// How long after its signature AWS may still take a request of ours.
+    pub latest_landing: Duration,
 }
 
 /// How to reach the control plane.

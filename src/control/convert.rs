@@ -1,10 +1,9 @@
 //! Owns the door from wire to domain. Never lets a value through that does not fit its domain type.
 
 use super::fields::Fields;
-use super::protocol::MAX_CHECKPOINT_BYTES;
 use super::{ListedGrant, ListedIntegration};
 use crate::domain::{
-    ErrorClass, Failure, Grant, GrantId, Integration, IntegrationId, IntegrationState,
+    Checkpoint, ErrorClass, Failure, Grant, GrantId, Integration, IntegrationId, IntegrationState,
     InvalidValue, Lease, Order, Permission, Principal, ResourceKind, ResourceRef, SecretRef, Task,
     TaskId, TaskKind, shown,
 };
@@ -124,22 +123,23 @@ fn parse_lease(fields: Fields<'_>, id: TaskId, attempt: u32) -> Result<Lease, Re
     })
 }
 
-fn parse_checkpoint(fields: Fields<'_>, kind: TaskKind) -> Result<Option<String>, Refusal> {
-    let checkpoint = match fields.optional_text("checkpoint") {
-        Ok(None) => return Ok(None),
-        Ok(Some(text)) if text.len() <= MAX_CHECKPOINT_BYTES => return Ok(Some(text.to_owned())),
-        Ok(Some(_)) => fields.invalid(
-            "checkpoint",
-            format!("is larger than {MAX_CHECKPOINT_BYTES} bytes"),
-        ),
+fn parse_checkpoint(fields: Fields<'_>, kind: TaskKind) -> Result<Option<Checkpoint>, Refusal> {
+    let invalid = match read_checkpoint(fields) {
+        Ok(checkpoint) => return Ok(checkpoint),
         Err(invalid) => invalid,
     };
-    // Nothing may stand in the way of an end, and an end needs no checkpoint.
+    // Nothing may stand in the way of an end; the target looks for itself then.
     if kind == TaskKind::RevokeAccess {
-        tracing::warn!(problem = %checkpoint, "ignoring the checkpoint of an end");
+        tracing::warn!(problem = %invalid, "ignoring the checkpoint of an end");
         return Ok(None);
     }
-    Err(checkpoint.into())
+    Err(invalid.into())
+}
+
+fn read_checkpoint(fields: Fields<'_>) -> Result<Option<Checkpoint>, InvalidValue> {
+    let text = fields.optional_text("checkpoint")?;
+    text.map(|text| Checkpoint::new(text.to_owned()))
+        .transpose()
 }
 
 fn parse_order(
@@ -195,14 +195,33 @@ fn parse_grant(path: &str, value: &Value) -> Result<Grant, Refusal> {
     let resource = Fields::open(&resource_path, fields.required("resource")?)?;
     let newer = |invalid: InvalidValue| Refusal::Unsupported(invalid.to_string());
     let kind = ResourceKind::parse(resource.text("type")?).map_err(newer)?;
-    Ok(Grant {
+    let grant = Grant {
         id: GrantId::new(fields.uuid("id")?),
         integration: IntegrationId::new(fields.uuid("integration")?),
-        principal: Principal::parse(principal.text("email")?)?,
+        principal: parse_principal(principal)?,
         resource: ResourceRef::new(kind, resource.texts("path")?)?,
         permission: Permission::parse(fields.text("permission")?).map_err(newer)?,
         expiry: fields.time("expiry")?,
-    })
+    };
+    grant.check_permission().map_err(newer)?;
+    Ok(grant)
+}
+
+fn parse_principal(fields: Fields<'_>) -> Result<Principal, InvalidValue> {
+    let given = (
+        fields.optional_text("email")?,
+        fields.optional_text("user_name")?,
+        fields.optional_text("group")?,
+    );
+    match given {
+        (Some(email), None, None) => Principal::parse(email),
+        (None, Some(name), None) => Principal::user_name(name),
+        (None, None, Some(group)) => Principal::group(group),
+        (None, None, None) => Err(fields.invalid("email", "is missing")),
+        (Some(_), _, _) | (None, Some(_), Some(_)) => {
+            Err(fields.invalid("email", "must stand alone, without `user_name` and `group`"))
+        }
+    }
 }
 
 /// Understands a page of the list of grants; an entry that cannot be understood is left out and logged.
@@ -217,6 +236,7 @@ pub(super) fn parse_grants(entries: &[Value]) -> Vec<ListedGrant> {
             ended: fields
                 .flag("ended")
                 .map_err(|invalid| invalid.to_string())?,
+            checkpoint: read_checkpoint(fields).map_err(|invalid| invalid.to_string())?,
         })
     };
     entries

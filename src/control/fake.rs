@@ -101,6 +101,7 @@ impl FakeControl {
             inside.listed.push(ListedGrant {
                 grant,
                 ended: false,
+                checkpoint: None,
             });
             inside.revision += 1;
         });

@@ -17,8 +17,8 @@ pub use parcel::{InventoryParcel, InventoryPart};
 pub use protocol::InventoryBase;
 
 use crate::domain::{
-    AccessRecord, EndReport, Grant, Integration, IntegrationId, InventoryId, InventoryRecord,
-    Lease, SessionId, TaskId, TaskOutcome,
+    AccessRecord, Checkpoint, EndReport, Grant, Integration, IntegrationId, InventoryId,
+    InventoryRecord, Lease, SessionId, TaskId, TaskOutcome,
 };
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -169,8 +169,8 @@ pub struct Renewal {
     pub attempt: u32,
     /// What is being done, for people.
     pub progress: String,
-    /// For the next holder, at most 4 KiB.
-    pub checkpoint: Option<String>,
+    /// Kept with the grant from the answer on.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// The answer to a renewal.
@@ -285,6 +285,8 @@ pub struct ListedGrant {
     pub grant: Grant,
     /// Whether an end verified at the target was reported.
     pub ended: bool,
+    /// What its target noted before the first effect.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// A part of the list of integrations.

@@ -3,8 +3,8 @@
 use super::protocol as wire;
 use super::{Heartbeat, IntegrationHealth, InventoryChange};
 use crate::domain::{
-    AccessRecord, CredentialChange, EndReport, Failure, InventoryRecord, RecordStatus, StartReport,
-    TaskOutcome,
+    AccessRecord, CredentialChange, Detail, EndReport, Failure, InventoryRecord, RecordStatus,
+    StartReport, TaskOutcome,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -14,6 +14,8 @@ const MAX_SENTENCE_CHARS: usize = 1000;
 /// Longest list of statements to run that is reported, 4000 characters: half a statement helps nobody, and a heartbeat carries one
 /// for each integration within 1 MiB.
 const MAX_REMEDY_CHARS: usize = 4000;
+/// Most lines of details in one report.
+const MAX_DETAILS: usize = 20;
 /// Most leftovers named in one report.
 const MAX_LEFTOVERS: usize = 100;
 
@@ -50,6 +52,7 @@ fn start_spec(start: &StartReport) -> wire::StartSpec {
         expiry: start.expiry,
         credential: credential.to_owned(),
         sealed_credential: sealed,
+        details: details(&start.details),
     }
 }
 
@@ -68,7 +71,16 @@ pub(super) fn end_spec(end: &EndReport) -> wire::EndSpec {
             .take(MAX_LEFTOVERS)
             .map(|text| cut(text))
             .collect(),
+        details: details(&end.details),
     }
+}
+
+fn details(details: &[Detail]) -> Vec<wire::DetailSpec> {
+    let spec = |detail: &Detail| wire::DetailSpec {
+        name: detail.name.clone(),
+        value: cut_remedy(&detail.value),
+    };
+    details.iter().take(MAX_DETAILS).map(spec).collect()
 }
 
 pub(super) fn heartbeat(session: Uuid, heartbeat: &Heartbeat) -> wire::HeartbeatRequest {

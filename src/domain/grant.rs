@@ -1,6 +1,9 @@
 //! Owns what a grant is.
 
-use super::{GrantId, IntegrationId, InvalidValue, Permission, Principal, ResourceRef};
+use super::{
+    Checkpoint, GrantId, IntegrationId, InvalidValue, Permission, Principal, PrincipalKind,
+    ResourceRef, shown,
+};
 use jiff::Timestamp;
 
 /// One principal, one resource, one permission, one expiry.
@@ -26,9 +29,26 @@ impl Grant {
     /// # Errors
     /// Names the permissions that would fit.
     pub fn check_permission(&self) -> Result<(), InvalidValue> {
-        let known = self.resource.kind().permissions();
-        if known.contains(&self.permission) {
+        let kind = self.resource.kind();
+        let known = kind.permissions();
+        let is_named = matches!(self.permission, Permission::Named(_));
+        if known.contains(&self.permission) || (is_named && kind.takes_named_permissions()) {
             return Ok(());
+        }
+        if kind.takes_named_permissions() {
+            return Err(InvalidValue::new(
+                "`permission`",
+                format!(
+                    "is `{}`, must be the name of a permission set",
+                    self.permission
+                ),
+            ));
+        }
+        if !kind.is_grantable() {
+            return Err(InvalidValue::new(
+                "`resource.type`",
+                format!("is `{kind}`, which can be seen and not granted"),
+            ));
         }
         let names: Vec<_> = known.iter().map(|p| format!("`{p}`")).collect();
         Err(InvalidValue::new(
@@ -38,6 +58,24 @@ impl Grant {
                 self.permission,
                 self.resource.kind(),
                 names.join(", ")
+            ),
+        ))
+    }
+
+    /// Checks that the principal is one the resource kind can give access to.
+    ///
+    /// # Errors
+    /// Says which kind of principal would fit.
+    pub fn check_principal(&self) -> Result<(), InvalidValue> {
+        let kind = self.resource.kind();
+        if self.principal.kind() == PrincipalKind::Email || kind.takes_groups() {
+            return Ok(());
+        }
+        Err(InvalidValue::new(
+            "`principal`",
+            format!(
+                "is `{}`, access to a `{kind}` is given to a person by e-mail address",
+                shown(&self.principal.to_string())
             ),
         ))
     }
@@ -60,4 +98,6 @@ pub struct Start {
     pub attempt: u32,
     /// The last moment at which the effect may appear.
     pub lease_deadline: Timestamp,
+    /// What was noted for this grant before its first effect, by whoever began it.
+    pub checkpoint: Option<Checkpoint>,
 }

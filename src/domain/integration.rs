@@ -1,6 +1,6 @@
 //! Owns what an integration is: a type, string settings, at most one secret reference.
 
-use super::{IntegrationId, InvalidValue, shown};
+use super::{IntegrationId, SecretRef};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -57,39 +57,5 @@ pub struct SettingsDigest([u8; 32]);
 impl fmt::Debug for SettingsDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SettingsDigest({:02x}{:02x}…)", self.0[0], self.0[1])
-    }
-}
-
-/// Where a credential can be fetched, never the credential: `file:/absolute/path`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretRef(String);
-
-impl SecretRef {
-    /// Parses a reference.
-    ///
-    /// # Errors
-    /// When the scheme is unknown or the path is not absolute.
-    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
-        match text.strip_prefix("file:") {
-            Some(path) if path.starts_with('/') && !path.contains('\0') => {
-                Ok(Self(text.to_owned()))
-            }
-            _ => Err(InvalidValue::new(
-                "`secret`",
-                format!("is `{}`, must be `file:` and an absolute path", shown(text)),
-            )),
-        }
-    }
-
-    /// Returns the reference as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Returns the path of a `file:` reference.
-    #[must_use]
-    pub fn file_path(&self) -> Option<&str> {
-        self.0.strip_prefix("file:")
     }
 }

@@ -10,10 +10,12 @@
 //! | *grant* | one principal, one resource, one permission, one expiry; one id for its whole life |
 //! | *start*, *end* | making and removing a grant's access |
 //! | *login* | a database user we made, see [`LoginName`] |
+//! | *checkpoint* | what a target must find again when it ends or goes on with a grant, see [`Checkpoint`] |
 //! | *task* | one order from the control plane, see [`Task`] |
 //! | *lease* | the right of one instance to run a start until a deadline |
 //! | *mark* | what we write on an object we made, so that we touch nothing else |
 
+mod checkpoint;
 mod class;
 mod grant;
 mod ids;
@@ -23,19 +25,22 @@ mod outcome;
 mod plan;
 mod principal;
 mod resource;
+mod secret_ref;
 mod task;
 
+pub use checkpoint::Checkpoint;
 pub use class::{ErrorClass, Failure};
 pub use grant::{Grant, Start};
 pub use ids::{ConnectorId, GrantId, InstanceId, IntegrationId, SessionId, TaskId};
-pub use integration::{Integration, IntegrationState, SecretRef, SettingsDigest};
+pub use integration::{Integration, IntegrationState, SettingsDigest};
 pub use inventory::{AccessRecord, InventoryId, InventoryRecord, RecordStatus};
 pub use outcome::{
-    CredentialChange, EndReason, EndReport, SealedCredential, StartReport, TaskOutcome,
+    CredentialChange, Detail, EndReason, EndReport, SealedCredential, StartReport, TaskOutcome,
 };
 pub use plan::{Change, Evidence, Plan, StartGrant, Step};
-pub use principal::{LoginName, Principal};
-pub use resource::{Permission, ResourceKind, ResourceRef};
+pub use principal::{LoginName, Principal, PrincipalKind};
+pub use resource::{Permission, PermissionName, ResourceKind, ResourceRef};
+pub use secret_ref::{SecretPlace, SecretRef};
 pub use task::{Lease, Order, Task, TaskKind};
 
 /// A value from outside that does not fit a domain type.

@@ -33,6 +33,27 @@ pub struct StartReport {
     pub expiry: Timestamp,
     /// What happened to the password.
     pub credential: CredentialChange,
+    /// What else the requester needs: a link, a command, a policy. Never a secret.
+    pub details: Vec<Detail>,
+}
+
+/// One line of a report, by a stable name: at most 4,000 characters, never a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detail {
+    /// Stable snake_case name, for example `sign_in_url`.
+    pub name: String,
+    /// The value, for people to copy.
+    pub value: String,
+}
+
+impl Detail {
+    /// Makes a line.
+    pub fn new(name: &str, value: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            value: value.into(),
+        }
+    }
 }
 
 /// What a start did to the login's password.
@@ -127,4 +148,6 @@ pub struct EndReport {
     pub clean: bool,
     /// What is left and who must do what about it; empty when clean.
     pub leftovers: Vec<String>,
+    /// What else was seen, for example how long sessions that are open already go on.
+    pub details: Vec<Detail>,
 }

@@ -1,6 +1,6 @@
 //! Owns plans: what will change, as data that can be printed, judged and journaled. Never SQL, never a secret.
 
-use super::GrantId;
+use super::{Checkpoint, GrantId};
 use jiff::Timestamp;
 
 /// What will be done, in order.
@@ -41,6 +41,22 @@ pub enum Change {
         /// The login.
         login: String,
     },
+    /// Keep this checkpoint on disk and with the control plane; the executor's own step, before what it speaks of.
+    Remember(Checkpoint),
+    /// Make or complete a permission set of ours. Gives nobody anything by itself.
+    PreparePermissionSet {
+        /// Its name.
+        name: String,
+    },
+    /// The start itself, at an identity service: order the assignment, follow it to its end, read it back.
+    Assign,
+    /// Make the IAM user that carries the grant. Gives nobody anything by itself.
+    PrepareUser {
+        /// Its name.
+        user: String,
+    },
+    /// The start itself, in an account: write the policy or membership, read it back.
+    GiveRights,
     /// Read back and compare with the order.
     Verify,
     /// End, part 1: record the end and take the membership away.

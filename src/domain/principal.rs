@@ -3,9 +3,28 @@
 use super::{InvalidValue, shown};
 use std::fmt;
 
-/// A person, by e-mail address: 3 to 254 bytes, one `@` with text on both sides, no white space or control characters.
+/// Who gets access: a person by e-mail address, a user by the name an identity store knows, or a group by its display name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Principal(String);
+pub struct Principal {
+    kind: PrincipalKind,
+    name: String,
+}
+
+/// By what a principal is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PrincipalKind {
+    /// An e-mail address: 3 to 254 bytes, one `@` with text on both sides, no white space or control characters; lower case.
+    Email,
+    /// A user name of an identity store: 1 to 128 characters, none of them a control character.
+    UserName,
+    /// The display name of a group of an identity store: 1 to 1,024 characters, none of them a control character.
+    Group,
+}
+
+/// What the text form of a user name begins with; no e-mail address begins so.
+const USER_PREFIX: &str = "user:";
+/// What the text form of a group begins with.
+const GROUP_PREFIX: &str = "group:";
 
 impl Principal {
     /// Parses an e-mail address; letters are folded to lower case.
@@ -14,12 +33,17 @@ impl Principal {
     /// When the text cannot be an e-mail address.
     pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         let fits = (3..=254).contains(&text.len())
+            && !text.starts_with(USER_PREFIX)
+            && !text.starts_with(GROUP_PREFIX)
             && !text.chars().any(|c| c.is_whitespace() || c.is_control())
             && text.split_once('@').is_some_and(|(local, host)| {
                 !local.is_empty() && !host.is_empty() && !host.contains('@')
             });
         if fits {
-            Ok(Self(text.to_lowercase()))
+            Ok(Self {
+                kind: PrincipalKind::Email,
+                name: text.to_lowercase(),
+            })
         } else {
             Err(InvalidValue::new(
                 "`principal.email`",
@@ -31,16 +55,77 @@ impl Principal {
         }
     }
 
-    /// Returns the address.
+    /// Parses a user name of an identity store; case is kept.
+    ///
+    /// # Errors
+    /// When it is empty, longer than 128 characters, or holds a control character.
+    pub fn user_name(text: &str) -> Result<Self, InvalidValue> {
+        Self::named(PrincipalKind::UserName, "`principal.user_name`", 128, text)
+    }
+
+    /// Parses the display name of a group; case is kept.
+    ///
+    /// # Errors
+    /// When it is empty, longer than 1,024 characters, or holds a control character.
+    pub fn group(text: &str) -> Result<Self, InvalidValue> {
+        Self::named(PrincipalKind::Group, "`principal.group`", 1024, text)
+    }
+
+    fn named(
+        kind: PrincipalKind,
+        field: &'static str,
+        most: usize,
+        text: &str,
+    ) -> Result<Self, InvalidValue> {
+        let count = text.chars().count();
+        if count == 0 || count > most || text.chars().any(char::is_control) {
+            let problem = format!(
+                "is `{}`, must be 1 to {most} characters, none of them a control character",
+                shown(text)
+            );
+            return Err(InvalidValue::new(field, problem));
+        }
+        Ok(Self {
+            kind,
+            name: text.to_owned(),
+        })
+    }
+
+    /// Parses the text form, as [`fmt::Display`] gives it.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse_text(text: &str) -> Result<Self, InvalidValue> {
+        if let Some(name) = text.strip_prefix(USER_PREFIX) {
+            Self::user_name(name)
+        } else if let Some(name) = text.strip_prefix(GROUP_PREFIX) {
+            Self::group(name)
+        } else {
+            Self::parse(text)
+        }
+    }
+
+    /// Returns by what the principal is known.
+    #[must_use]
+    pub fn kind(&self) -> PrincipalKind {
+        self.kind
+    }
+
+    /// Returns the address or name alone.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 }
 
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(match self.kind {
+            PrincipalKind::Email => "",
+            PrincipalKind::UserName => USER_PREFIX,
+            PrincipalKind::Group => GROUP_PREFIX,
+        })?;
+        f.write_str(&self.name)
     }
 }
 
@@ -191,6 +276,25 @@ mod tests {
             LoginName::derive_distinct(&a, "c1"),
             LoginName::derive_distinct(&a, "c2")
         );
+    }
+
+    #[test]
+    fn a_principal_reads_back_from_its_text_form() {
+        for principal in [
+            Principal::parse("Alice@example.com"),
+            Principal::user_name("Alice Smith@corp"),
+            Principal::group("group:Admins, EMEA"),
+        ] {
+            let principal = principal.unwrap();
+            assert_eq!(
+                Principal::parse_text(&principal.to_string()).unwrap(),
+                principal
+            );
+        }
+        assert!(Principal::parse("group:x@y").is_err());
+        assert!(Principal::user_name(&"x".repeat(129)).is_err());
+        assert!(Principal::group("").is_err());
+        assert!(Principal::group("a\nb").is_err());
     }
 
     #[test]

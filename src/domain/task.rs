@@ -1,6 +1,6 @@
 //! Owns orders: a task as understood, after parsing at the door.
 
-use super::{Grant, GrantId, IntegrationId, TaskId};
+use super::{Checkpoint, Grant, GrantId, IntegrationId, TaskId};
 use jiff::Timestamp;
 
 /// One order of the control plane.
@@ -139,6 +139,6 @@ pub struct Lease {
     pub task: Task,
     /// Until when, by the control plane's clock.
     pub deadline: Timestamp,
-    /// What an earlier holder left for the next, at most 4 KiB.
-    pub checkpoint: Option<String>,
+    /// What an earlier holder of any task about the same grant left for the next.
+    pub checkpoint: Option<Checkpoint>,
 }

@@ -2,8 +2,11 @@
 
 use super::Executor;
 use super::task::LeaseView;
+use crate::control::Renewal;
 use crate::cut;
-use crate::domain::{Change, CredentialChange, Plan, Start, Step};
+use crate::domain::{
+    Change, Checkpoint, CredentialChange, Detail, ErrorClass, Lease, Plan, Start, Step,
+};
 use crate::ledger::Event;
 use crate::policy::Permit;
 use crate::targets::{Applied, Target, TargetError};
@@ -41,6 +44,7 @@ pub(super) struct Progress {
     pub(super) login: Option<String>,
     pub(super) started_at: Option<Timestamp>,
     pub(super) credential: Option<CredentialChange>,
+    pub(super) details: Vec<Detail>,
 }
 
 /// One attempt: what is to be made, where, and by what right.
@@ -49,6 +53,7 @@ pub(super) struct Work<'a> {
     pub(super) permit: &'a Permit,
     pub(super) start: &'a Start,
     pub(super) kind: Kind,
+    pub(super) lease: &'a Lease,
 }
 
 /// Which plan is made.
@@ -96,7 +101,11 @@ impl Executor {
                 return Acted::NotBegun;
             }
             begun |= gives_access(&step.change);
-            match self.step(work, &step).await {
+            let outcome = match &step.change {
+                Change::Remember(checkpoint) => self.remember(work, checkpoint, view).await,
+                _ => self.step(work, &step).await,
+            };
+            match outcome {
                 Ok(applied) => progress.take(applied),
                 Err(error) => {
                     return Acted::Failed {
@@ -105,12 +114,60 @@ impl Executor {
                     };
                 }
             }
-            if matches!(step.change, Change::StartGrant(_)) {
+            if starts(&step.change) {
                 stands = Stands::Yes;
             }
         }
         self.shared.slots.note(work.start.grant.integration, true);
         Acted::Done(progress)
+    }
+
+    /// Keeps a checkpoint with the control plane and on disk. Only then may what it speaks of happen.
+    async fn remember(
+        &self,
+        work: &Work<'_>,
+        checkpoint: &Checkpoint,
+        view: &LeaseView,
+    ) -> Result<Applied, TargetError> {
+        cut::point("start.remember.before");
+        let task = &work.lease.task;
+        let renewal = Renewal {
+            task: task.id,
+            attempt: task.attempt,
+            progress: task.order.kind().as_str().to_owned(),
+            checkpoint: Some(checkpoint.clone()),
+        };
+        let not_kept = |class, message: String| {
+            TargetError::new(class, "checkpoint_not_kept", message).undone()
+        };
+        let session = self.session().ok_or_else(|| {
+            let message = "there is no session with the control plane to keep a checkpoint";
+            not_kept(ErrorClass::Transient, message.to_owned())
+        })?;
+        let renewed = self.parts.control.renew(session, &renewal).await;
+        let renewed = renewed.map_err(|error| {
+            let message = format!(
+                "the control plane did not keep the checkpoint of grant `{}`, so nothing is begun",
+                work.start.grant.id
+            );
+            not_kept(ErrorClass::Transient, message).source(error)
+        })?;
+        if renewed.cancel {
+            view.cancel.cancel();
+        }
+        let kept = Event::CheckpointKept {
+            grant: work.start.grant.id,
+            checkpoint: checkpoint.clone(),
+        };
+        self.parts.ledger.append_one(kept).await.map_err(|error| {
+            self.parts.metrics.ledger_failed();
+            let message = "this instance cannot write its ledger, so it starts nothing".to_owned();
+            not_kept(ErrorClass::NeedsOperator, message)
+                .hint("free space in the state folder or replace a damaged ledger; see the connector's log")
+                .source(error)
+        })?;
+        cut::point("start.remember.after");
+        Ok(Applied::default())
     }
 
     async fn step(&self, work: &Work<'_>, step: &Step) -> Result<Applied, TargetError> {
@@ -143,14 +200,13 @@ impl Progress {
         self.login = applied.login.or(self.login.take());
         self.started_at = applied.started_at.or(self.started_at);
         self.credential = applied.credential.or(self.credential.take());
+        self.details.extend(applied.details);
     }
 }
 
 /// A start whose plan has no start in it was planned against a record that stands already.
 fn stands_before(kind: Kind, steps: &[Step]) -> Stands {
-    let makes = steps
-        .iter()
-        .any(|step| matches!(step.change, Change::StartGrant(_)));
+    let makes = steps.iter().any(|step| starts(&step.change));
     if kind == Kind::Start && !makes {
         Stands::Yes
     } else {
@@ -160,8 +216,8 @@ fn stands_before(kind: Kind, steps: &[Step]) -> Stands {
 
 /// An error the server gave rolled its transaction back; a lost answer proves nothing.
 fn left_by(step: &Step, error: &TargetError) -> Stands {
-    let lost = error.class() == crate::domain::ErrorClass::Transient && !error.is_undone();
-    if lost && matches!(step.change, Change::StartGrant(_)) {
+    let lost = error.class() == ErrorClass::Transient && !error.is_undone();
+    if lost && starts(&step.change) {
         Stands::Maybe
     } else {
         Stands::No
@@ -171,8 +227,15 @@ fn left_by(step: &Step, error: &TargetError) -> Stands {
 /// Tells whether a change can give somebody access; a shared role alone gives none.
 fn gives_access(change: &Change) -> bool {
     match change {
-        Change::StartGrant(_) | Change::MoveExpiry { .. } | Change::SetCredential { .. } => true,
+        Change::StartGrant(_)
+        | Change::Assign
+        | Change::GiveRights
+        | Change::MoveExpiry { .. }
+        | Change::SetCredential { .. } => true,
         Change::PrepareAccessRole { .. }
+        | Change::PreparePermissionSet { .. }
+        | Change::PrepareUser { .. }
+        | Change::Remember(_)
         | Change::Verify
         | Change::CloseDoor
         | Change::EndSessions
@@ -181,11 +244,24 @@ fn gives_access(change: &Change) -> bool {
     }
 }
 
+/// Tells whether a change is the start itself.
+fn starts(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::StartGrant(_) | Change::Assign | Change::GiveRights
+    )
+}
+
 /// Names the cut points around a change.
 pub(super) fn point_of(change: &Change) -> &'static str {
     match change {
         Change::PrepareAccessRole { .. } => "start.prepare_access_role",
         Change::StartGrant(_) => "start.start_grant",
+        Change::PreparePermissionSet { .. } => "start.prepare_permission_set",
+        Change::PrepareUser { .. } => "start.prepare_user",
+        Change::Remember(_) => "start.remember",
+        Change::Assign => "start.assign",
+        Change::GiveRights => "start.give_rights",
         Change::MoveExpiry { .. } => "extend.move_expiry",
         Change::SetCredential { .. } => "start.set_credential",
         Change::Verify => "start.verify",

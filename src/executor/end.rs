@@ -15,6 +15,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// Longest time between two looks at an access that is gone and might come back.
+const PROVISIONAL_LOOK: Duration = Duration::from_secs(60);
+
 /// How an end stands.
 #[derive(Debug, Clone)]
 pub(super) enum EndProgress {
@@ -24,6 +27,8 @@ pub(super) enum EndProgress {
     Failing(Failure),
     /// The access is gone.
     Closed(EndReport),
+    /// The access is gone; until this time an order on its way could bring it back.
+    Provisional(Timestamp),
     /// The grant was extended meanwhile, so its time was not over.
     Extended,
 }
@@ -121,6 +126,7 @@ impl Executor {
             grant: warrant.grant.clone(),
             reason: warrant.reason,
         }]);
+        self.keep_checkpoint(grant);
         let mut pauses = Backoff::end(Jitter::Random);
         loop {
             if let Some(record) = self
@@ -130,7 +136,12 @@ impl Executor {
             {
                 warrant.grant.expiry = record.grant.expiry;
             }
+            let mut again = None;
             match self.try_end(&warrant).await {
+                Ok(Attempt::Provisional(until)) => {
+                    progress.send_replace(EndProgress::Provisional(until));
+                    again = Duration::try_from(until.duration_since(self.now())).ok();
+                }
                 Ok(Attempt::Closed(report)) => {
                     self.finish_end(&warrant, &report).await;
                     progress.send_replace(EndProgress::Closed(report));
@@ -154,13 +165,29 @@ impl Executor {
                     progress.send_replace(EndProgress::Failing(error.failure().clone()));
                 }
             }
-            let pause = pauses.next_wait();
+            let pause = again.map_or_else(|| pauses.next_wait(), |wait| wait.min(PROVISIONAL_LOOK));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.shared.slots.back(warrant.grant.integration) => {}
                 // The ledger remembers the open end; the next process takes it up.
                 () = self.shared.stopping.cancelled() => return,
             }
+        }
+    }
+
+    /// Takes over what the control plane kept: after a restart without it, the end must still find what it is about.
+    fn keep_checkpoint(&self, grant: GrantId) {
+        let known = self.parts.ledger.read(|state| {
+            let record = state.grants.get(&grant);
+            record.and_then(|record| record.checkpoint.clone())
+        });
+        let Some(checkpoint) = self.parts.recall.checkpoint(grant) else {
+            return;
+        };
+        if known.as_ref() != Some(&checkpoint) {
+            self.parts
+                .ledger
+                .note(vec![Event::CheckpointKept { grant, checkpoint }]);
         }
     }
 
@@ -200,7 +227,9 @@ impl Executor {
             sessions_after: 0,
             clean: false,
             leftovers: Vec::new(),
+            details: Vec::new(),
         };
+        let mut provisional: Option<Timestamp> = None;
         for step in target.plan_end(warrant).steps {
             let ended = self.end_step(target, warrant, &step).await?;
             if let Some(until) = ended.extended_until {
@@ -216,6 +245,11 @@ impl Executor {
                 report.sessions_before += before;
                 report.sessions_after = after;
             }
+            provisional = provisional.max(ended.provisional_until);
+            report.details.extend(ended.details);
+        }
+        if let Some(until) = provisional {
+            return Ok(Attempt::Provisional(until));
         }
         if report.sessions_after > 0 {
             return Err(TargetError::new(
@@ -297,6 +331,7 @@ impl Executor {
 
 enum Attempt {
     Closed(EndReport),
+    Provisional(Timestamp),
     Extended(Timestamp),
 }
 

@@ -11,6 +11,7 @@
 //! | `sweep` | compares the ledger with the record inside each target |
 //! | `compare` | compares a server that is new to us with the ledger |
 //! | `mirror` | keeps the control plane's lists |
+//! | `recall` | answers what is known of a grant |
 //! | `deliver` | reports until acknowledged |
 //! | `health` | heartbeats |
 
@@ -22,6 +23,7 @@ mod health;
 mod intake;
 mod lanes;
 mod mirror;
+mod recall;
 mod slots;
 mod start;
 mod sweep;
@@ -30,10 +32,10 @@ mod timer;
 mod together;
 
 use crate::clock::SharedClock;
+pub use recall::Recall;
+
 use crate::control::{ControlPlane, Header, IntegrationHealth};
-use crate::domain::{
-    EndReason, Failure, Grant, GrantId, Integration, IntegrationId, SessionId, TaskId,
-};
+use crate::domain::{EndReason, Failure, Grant, Integration, IntegrationId, SessionId, TaskId};
 use crate::ledger::{Event, GrantPhase, Ledger, OutboxEntry};
 use crate::policy::{EndWarrant, Guardrails, WarrantSource};
 use crate::targets::{Registry, Target, TargetError};
@@ -90,6 +92,8 @@ pub struct Parts {
     pub clock: SharedClock,
     /// Durable memory.
     pub ledger: Ledger,
+    /// The same and the control plane's list, for targets that keep no record.
+    pub recall: Arc<Recall>,
     /// The control plane.
     pub control: Arc<dyn ControlPlane>,
     /// The systems under management.
@@ -117,8 +121,6 @@ struct Shared {
     running: Mutex<HashMap<TaskId, task::Running>>,
     session: watch::Sender<Option<crate::control::Session>>,
     channel: Mutex<Channel>,
-    /// The control plane's list of open grants; kept in memory, because a target has its own record.
-    listed: Mutex<HashMap<GrantId, Grant>>,
     health: Mutex<BTreeMap<IntegrationId, IntegrationHealth>>,
     /// Deliveries whose result was accepted lately, oldest first.
     accepted: Mutex<VecDeque<(TaskId, u32)>>,
@@ -175,7 +177,6 @@ impl Executor {
                 running: Mutex::default(),
                 session: watch::Sender::new(None),
                 channel: Mutex::default(),
-                listed: Mutex::default(),
                 health: Mutex::default(),
                 accepted: Mutex::default(),
                 unread: Mutex::default(),

@@ -3,9 +3,10 @@
 use super::Executor;
 use super::attempt::{Acted, Kind, Progress, Stands, Work};
 use super::end::EndProgress;
-use super::task::{LeaseView, log_failure, started};
+use super::task::{LeaseView, log_failure};
 use crate::domain::{
-    CredentialChange, EndReason, ErrorClass, Failure, Grant, Lease, Order, Start, TaskOutcome,
+    CredentialChange, EndReason, ErrorClass, Failure, Grant, Lease, Order, Start, StartReport,
+    TaskOutcome,
 };
 use crate::ledger::Event;
 use crate::policy::{self, Authorization, EndWarrant, Judged, Permit, WarrantSource};
@@ -28,6 +29,7 @@ impl Executor {
             recipient,
             attempt: lease.task.attempt,
             lease_deadline: lease.deadline,
+            checkpoint: None,
         };
         self.carry_out(lease, start, kind, view).await
     }
@@ -59,11 +61,14 @@ impl Executor {
         let mut stands = Stands::No;
         loop {
             start.lease_deadline = *view.deadline.borrow();
+            let known = self.parts.recall.checkpoint(start.grant.id);
+            start.checkpoint = known.or_else(|| lease.checkpoint.clone());
             let work = Work {
                 target: target.as_ref(),
                 permit: &permit,
                 start: &start,
                 kind,
+                lease,
             };
             let error = match self.act(&work, view).await {
                 Acted::Done(progress) => return Some(self.succeeded(&start, kind, progress).await),
@@ -125,6 +130,25 @@ impl Executor {
         }
     }
 
+    /// Judges an expiry that was moved elsewhere.
+    pub(super) fn may_last_until(&self, grant: &Grant) -> bool {
+        let integration = self.integration(grant.integration);
+        let judged = Judged {
+            grant,
+            integration: integration.as_ref(),
+            issued_at: None,
+            first_started: self.first_started(grant),
+            lease_deadline: None,
+        };
+        match policy::judge(&self.guardrails(), judged, self.now()) {
+            Authorization::Permitted(_) => true,
+            Authorization::Denied(denial) => {
+                tracing::warn!(grant.id = %grant.id, "a later expiry of the control plane's list is not taken over: {denial}");
+                false
+            }
+        }
+    }
+
     fn first_started(&self, grant: &Grant) -> Option<Timestamp> {
         self.parts.ledger.read(|state| {
             state
@@ -179,7 +203,16 @@ impl Executor {
             grant.expiry
         );
         let credential = progress.credential.unwrap_or(CredentialChange::Unchanged);
-        started(login, started_at, grant, credential)
+        TaskOutcome::Succeeded {
+            start: Some(StartReport {
+                login,
+                started_at,
+                expiry: grant.expiry,
+                credential,
+                details: progress.details,
+            }),
+            end: None,
+        }
     }
 
     /// The order was taken back, or the process stops. What has had no effect is handed back.
@@ -219,9 +252,10 @@ impl Executor {
         });
         match EndProgress::settled(&mut watching).await {
             EndProgress::Closed(_) => TaskOutcome::Failed(failure),
-            EndProgress::Running | EndProgress::Failing(_) | EndProgress::Extended => {
-                self.undecided(grant)
-            }
+            EndProgress::Running
+            | EndProgress::Failing(_)
+            | EndProgress::Provisional(_)
+            | EndProgress::Extended => self.undecided(grant),
         }
     }
 

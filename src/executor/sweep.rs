@@ -155,7 +155,7 @@ impl Executor {
             absent.remove(&id);
             never_begun.remove(&id);
             let was_closed = cleaned.remove(&id);
-            if !self.end_forgotten(entry, was_closed) {
+            if !entry.undecided && !self.end_forgotten(entry, was_closed) {
                 self.learn_entry(entry).await;
             }
         }

@@ -6,8 +6,8 @@ use super::{Executor, OutboxEntry};
 use crate::control::{HeldLease, IntegrationStatus, Renewal};
 use crate::cut;
 use crate::domain::{
-    CredentialChange, EndReason, ErrorClass, Failure, Grant, IntegrationId, Lease, Order,
-    StartReport, TaskId, TaskKind, TaskOutcome,
+    EndReason, ErrorClass, Failure, Grant, IntegrationId, Lease, Order, TaskId, TaskKind,
+    TaskOutcome,
 };
 use crate::ledger::{Event, GrantPhase};
 use crate::policy::{EndWarrant, WarrantSource};
@@ -122,7 +122,10 @@ impl Executor {
             Order::Start { .. } | Order::Extend { .. } | Order::ResetCredentials { .. } => {
                 self.run_judged(lease, view).await
             }
-            Order::Revoke { grant } => Some(self.run_revoke(grant).await),
+            Order::Revoke { grant } => {
+                self.parts.recall.told(grant, lease.checkpoint.as_ref());
+                Some(self.run_revoke(grant).await)
+            }
         }
     }
 
@@ -175,6 +178,7 @@ impl Executor {
         match settled {
             EndProgress::Closed(end) => TaskOutcome::Closed { end },
             EndProgress::Failing(failure) => TaskOutcome::Failed(failure),
+            EndProgress::Provisional(until) => TaskOutcome::Failed(self.provisional(grant, until)),
             EndProgress::Running | EndProgress::Extended => TaskOutcome::Failed(Failure {
                 class: ErrorClass::Conflict,
                 reason: "extended_meanwhile",
@@ -185,6 +189,21 @@ impl Executor {
                 hint: None,
                 retry_after: None,
             }),
+        }
+    }
+
+    /// The access is gone; whether it stays so is known later, and is then reported without being asked.
+    fn provisional(&self, grant: &Grant, until: Timestamp) -> Failure {
+        let wait = until.duration_since(self.now());
+        Failure {
+            class: ErrorClass::Transient,
+            reason: "end_provisional",
+            message: format!(
+                "the access of grant `{}` is gone; until {until} an order on its way could bring it back, so it is looked at again then",
+                grant.id
+            ),
+            hint: None,
+            retry_after: Some(Duration::try_from(wait).unwrap_or_default()),
         }
     }
 
@@ -388,24 +407,6 @@ impl Executor {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         )
-    }
-}
-
-/// Reports a start, extension or reset as done.
-pub(super) fn started(
-    login: String,
-    started_at: Timestamp,
-    grant: &Grant,
-    credential: CredentialChange,
-) -> TaskOutcome {
-    TaskOutcome::Succeeded {
-        start: Some(StartReport {
-            login,
-            started_at,
-            expiry: grant.expiry,
-            credential,
-        }),
-        end: None,
     }
 }
 

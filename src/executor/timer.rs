@@ -6,7 +6,6 @@ use crate::ledger::{GrantPhase, OutboxEntry, State};
 use crate::policy::{EndWarrant, WarrantSource};
 use jiff::Timestamp;
 use std::collections::HashMap;
-use std::sync::PoisonError;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -114,23 +113,16 @@ impl Executor {
     }
 
     fn over_by_list(&self, now: Timestamp) -> Vec<Grant> {
-        let listed = self
-            .shared
-            .listed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let grace = jiff::SignedDuration::try_from(LISTED_GRACE).unwrap_or_default();
+        let over = |grant: &Grant| now.duration_since(grant.expiry) > grace;
+        let listed = self.parts.recall.listed_over(over);
         self.parts.ledger.read(|state| {
             listed
-                .values()
-                .filter(|grant| {
-                    now.duration_since(grant.expiry)
-                        > jiff::SignedDuration::try_from(LISTED_GRACE).unwrap_or_default()
-                })
+                .into_iter()
                 .filter(|grant| {
                     !state.grants.contains_key(&grant.id) && !on_its_way(state, grant.id)
                 })
                 .filter(|grant| state.integrations.contains_key(&grant.integration))
-                .cloned()
                 .collect()
         })
     }

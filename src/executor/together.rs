@@ -72,6 +72,7 @@ impl Executor {
             sessions_after: 0,
             clean: false,
             leftovers: Vec::new(),
+            details: Vec::new(),
         };
         self.finish_end(&driver.warrant, &report).await;
         driver.progress.send_replace(EndProgress::Closed(report));

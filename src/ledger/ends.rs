@@ -102,6 +102,7 @@ impl EndedGrant {
             sessions_after: 0,
             clean: false,
             leftovers: Vec::new(),
+            details: Vec::new(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Owns the events: what can happen, in domain terms. Never the form on disk.
 
 use crate::domain::{
-    EndReason, EndReport, Evidence, Grant, GrantId, InstanceId, Integration, IntegrationId, TaskId,
-    TaskOutcome,
+    Checkpoint, EndReason, EndReport, Evidence, Grant, GrantId, InstanceId, Integration,
+    IntegrationId, TaskId, TaskOutcome,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -33,6 +33,13 @@ pub enum Event {
         grant: Grant,
         /// When it started, where known.
         started_at: Option<Timestamp>,
+    },
+    /// What must be known to end the grant, or to go on with it, wherever that happens.
+    CheckpointKept {
+        /// For which grant.
+        grant: GrantId,
+        /// The target's note.
+        checkpoint: Checkpoint,
     },
     /// A step is about to be done.
     StepBegan {
@@ -110,6 +117,7 @@ impl Event {
             Self::IntegrationGone(_) => "integration_gone",
             Self::StartIntended { .. } => "start_intended",
             Self::GrantLearned { .. } => "grant_learned",
+            Self::CheckpointKept { .. } => "checkpoint_kept",
             Self::StepBegan { .. } => "step_began",
             Self::StepDone { .. } => "step_done",
             Self::Started { .. } => "started",
@@ -130,7 +138,10 @@ impl Event {
     /// access that exists already, and a disk that cannot be written must not keep access open.
     #[must_use]
     pub fn opens_access(&self) -> bool {
-        matches!(self, Self::StartIntended { .. })
+        matches!(
+            self,
+            Self::StartIntended { .. } | Self::CheckpointKept { .. }
+        )
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::event::{Event, OutboxEntry};
 use crate::domain::{
-    CredentialChange, EndReason, EndReport, ErrorClass, Evidence, Failure, Grant, GrantId,
-    InstanceId, Integration, IntegrationId, IntegrationState, Permission, Principal, ResourceKind,
-    ResourceRef, SealedCredential, SecretRef, StartReport, TaskId, TaskOutcome,
+    Checkpoint, CredentialChange, Detail, EndReason, EndReport, ErrorClass, Evidence, Failure,
+    Grant, GrantId, InstanceId, Integration, IntegrationId, IntegrationState, Permission,
+    Principal, ResourceKind, ResourceRef, SealedCredential, SecretRef, StartReport, TaskId,
+    TaskOutcome,
 };
 use jiff::Timestamp;
 use proptest::collection::{btree_map, vec};
@@ -47,6 +48,7 @@ pub(super) fn end_report(n: u128) -> EndReport {
         sessions_after: 0,
         clean: false,
         leftovers: vec!["table `t` is owned by `alice_apono`".into()],
+        details: Vec::new(),
     }
 }
 
@@ -86,7 +88,7 @@ fn step_events() -> [Event; 3] {
     ]
 }
 
-fn report_events() -> [Event; 5] {
+fn report_events() -> [Event; 6] {
     let result = |id, outcome| Event::Queued {
         id,
         entry: OutboxEntry::Result {
@@ -100,6 +102,12 @@ fn report_events() -> [Event; 5] {
         started_at: at(1_800_000_000),
         expiry: at(1_900_000_000),
         credential: CredentialChange::New(SealedCredential::from_ciphertext("armour".into())),
+        details: Vec::new(),
+    };
+    let with_details = StartReport {
+        credential: CredentialChange::None,
+        details: vec![Detail::new("sign_in_url", "https://d-1.awsapps.com/start")],
+        ..start.clone()
     };
     let failure = Failure {
         class: ErrorClass::NeedsOperator,
@@ -123,6 +131,13 @@ fn report_events() -> [Event; 5] {
             entry: OutboxEntry::End(end_report(2)),
         },
         Event::Delivered(0),
+        result(
+            4,
+            TaskOutcome::Succeeded {
+                start: Some(with_details),
+                end: None,
+            },
+        ),
     ]
 }
 
@@ -164,6 +179,10 @@ pub(super) fn one_of_each() -> Vec<Event> {
         Event::Clean(GrantId::new(id(2))),
         Event::Frozen(true),
         Event::ReportsFrom(4),
+        Event::CheckpointKept {
+            grant: GrantId::new(id(2)),
+            checkpoint: Checkpoint::new("{\"before\":\"absent\"}".into()).unwrap(),
+        },
     ];
     events.extend(step_events());
     events.extend(report_events());
@@ -236,6 +255,7 @@ fn any_end() -> impl Strategy<Value = EndReport> {
                 sessions_after: after,
                 clean,
                 leftovers,
+                details: Vec::new(),
             },
         )
 }
@@ -292,6 +312,7 @@ fn any_start_report() -> impl Strategy<Value = StartReport> {
             started_at,
             expiry,
             credential,
+            details: Vec::new(),
         },
     )
 }
@@ -328,6 +349,10 @@ fn any_step() -> impl Strategy<Value = Event> {
         (any_id(), any_text()).prop_map(|(grant, note)| Event::StepBegan {
             grant: GrantId::new(grant),
             note
+        }),
+        (any_id(), any_text()).prop_map(|(grant, text)| Event::CheckpointKept {
+            grant: GrantId::new(grant),
+            checkpoint: Checkpoint::new(text.chars().take(500).collect()).unwrap(),
         }),
         (any_id(), any_text(), outcome).prop_map(|(grant, note, outcome)| Event::StepDone {
             grant: GrantId::new(grant),

@@ -3,7 +3,8 @@
 use super::ends::{EndedGrant, Ends};
 use super::event::{Event, OutboxEntry};
 use crate::domain::{
-    EndReason, EndReport, Grant, GrantId, InstanceId, Integration, IntegrationId, TaskId,
+    Checkpoint, EndReason, EndReport, Grant, GrantId, InstanceId, Integration, IntegrationId,
+    TaskId,
 };
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ pub struct GrantRecord {
     pub started_at: Option<Timestamp>,
     /// The step that was begun and not seen done: after a crash, its outcome is unknown.
     pub open_step: Option<String>,
+    /// What its target noted before the first effect.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// Where a grant is in its life.
@@ -94,7 +97,11 @@ impl State {
                     phase: GrantPhase::Live,
                     started_at,
                     open_step: None,
+                    checkpoint: None,
                 });
+            }
+            Event::CheckpointKept { grant, checkpoint } => {
+                self.with(grant, |record| record.checkpoint = Some(checkpoint));
             }
             Event::StepBegan { grant, note } => {
                 self.with(grant, |record| record.open_step = Some(note))
@@ -193,6 +200,7 @@ impl State {
             phase: GrantPhase::Starting { task, attempt },
             started_at: None,
             open_step: None,
+            checkpoint: None,
         });
         // A redelivered start of a live grant stays live; an ended one stays ended.
         if matches!(record.phase, GrantPhase::Starting { .. }) {
@@ -206,6 +214,7 @@ impl State {
             phase: GrantPhase::Ending(reason),
             started_at: None,
             open_step: None,
+            checkpoint: None,
         });
         if !matches!(record.phase, GrantPhase::Closed(_)) {
             record.phase = GrantPhase::Ending(reason);
@@ -237,6 +246,14 @@ impl GrantRecord {
                 GrantPhase::Closed(report) => events.push(Event::Closed(report.clone())),
             }
         }
+        events.extend(
+            self.checkpoint
+                .clone()
+                .map(|checkpoint| Event::CheckpointKept {
+                    grant: id,
+                    checkpoint,
+                }),
+        );
         // Last, because closing forgets the open step and a clean-up may have begun one since.
         events.extend(
             self.open_step

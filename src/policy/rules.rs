@@ -62,6 +62,7 @@ pub(super) fn check<'a>(
     not_frozen(guardrails)?;
     clocks_agree(guardrails)?;
     permission_fits(judged)?;
+    principal_fits(judged)?;
     order_is_fresh(judged, now)?;
     expiry_is_ahead(judged, now)?;
     not_too_long(guardrails, judged, now)?;
@@ -120,6 +121,14 @@ fn clocks_agree(guardrails: &Guardrails) -> Result<(), Denial> {
 fn permission_fits(judged: &Judged<'_>) -> Result<(), Denial> {
     judged.grant.check_permission().map_err(|invalid| Denial {
         rule: "unknown_permission",
+        message: invalid.to_string(),
+        hint: None,
+    })
+}
+
+fn principal_fits(judged: &Judged<'_>) -> Result<(), Denial> {
+    judged.grant.check_principal().map_err(|invalid| Denial {
+        rule: "principal_does_not_fit",
         message: invalid.to_string(),
         hint: None,
     })

@@ -1,7 +1,7 @@
 //! Owns the wire types of the admin API. Never used by the connector.
 
 use crate::control::protocol::{
-    AccessSpec, ErrorSpec, GrantSpec, HeartbeatRequest, PrincipalSpec, ResourceRecord,
+    AccessSpec, DetailSpec, ErrorSpec, GrantSpec, HeartbeatRequest, PrincipalSpec, ResourceRecord,
     ResourceSpec, StartSpec,
 };
 use jiff::Timestamp;
@@ -23,7 +23,8 @@ pub struct NewIntegration {
     /// Settings by name, at most 50 of at most 4 KiB.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
-    /// Where the connector finds the credential, for example `file:/run/secrets/orders`; never the credential.
+    /// Where the connector finds the credential, for example `file:/run/secrets/orders`, `aws-secretsmanager:orders`, `kubernetes:apono/orders` or
+    /// `vault:kv/orders`; never the credential.
     #[serde(default)]
     pub secret: Option<String>,
 }
@@ -79,7 +80,7 @@ pub struct NewGrant {
     pub principal: PrincipalSpec,
     /// On what.
     pub resource: ResourceSpec,
-    /// How much: `READ_ONLY`, `READ_WRITE`, `ADMIN` or `MEMBER`.
+    /// How much, as in the grant of a task.
     pub permission: String,
     /// When it ends; or say `duration_s`.
     #[serde(default)]
@@ -154,6 +155,10 @@ pub struct GrantView {
     pub clean: bool,
     /// What is left and who must do what about it.
     pub leftovers: Vec<String>,
+    /// What the start gave besides a credential: links, commands, policies.
+    pub details: Vec<DetailSpec>,
+    /// What else was seen at the end.
+    pub end_details: Vec<DetailSpec>,
     /// Why the start failed.
     pub failure: Option<ErrorSpec>,
 }

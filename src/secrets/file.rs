@@ -1,10 +1,9 @@
 //! Owns credentials in files, as container platforms mount them. Never caches.
 
-use super::{Credential, SecretError, SecretStore};
-use crate::domain::SecretRef;
-use crate::secret::Secret;
+use super::body::{MAX_BYTES, SHAPE, Spot};
+use super::{Credential, SecretError, SecretProblem, SecretStore, Wanted};
+use crate::domain::SecretPlace;
 use async_trait::async_trait;
-use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -13,8 +12,6 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
-/// Largest secret file.
-const MAX_BYTES: usize = 64 << 10;
 /// Longest wait for a file; a dead network file system never answers.
 const READ_LIMIT: Duration = Duration::from_secs(5);
 /// The mode bit that lets everybody read.
@@ -29,38 +26,61 @@ pub struct FileStore {
 
 #[async_trait]
 impl SecretStore for FileStore {
-    async fn fetch(&self, reference: &SecretRef) -> Result<Credential, SecretError> {
-        let path = reference
-            .file_path()
-            .ok_or_else(|| SecretError::Unsupported {
-                reference: reference.as_str().to_owned(),
-            })?;
+    async fn fetch(&self, wanted: &Wanted) -> Result<Credential, SecretError> {
+        let SecretPlace::File { path } = wanted.reference.place() else {
+            return Err(SecretError::new(
+                format!("secret `{}`", wanted.reference.as_str()),
+                SecretProblem::NotSetUp,
+                "use a `file:` reference",
+            ));
+        };
         let body = tokio::time::timeout(READ_LIMIT, self.read(path))
             .await
-            .map_err(|_| SecretError::TooSlow {
-                path: path.to_owned(),
-                limit: READ_LIMIT,
+            .map_err(|_| {
+                SecretError::new(
+                    place(path),
+                    SecretProblem::TooSlow { limit: READ_LIMIT },
+                    format!("check the file system that `{path}` is on"),
+                )
             })??;
-        parse(path, &body)
+        let hint = form(path);
+        let spot = Spot {
+            place: &place(path),
+            hint: &hint,
+        };
+        spot.parse(&body)
     }
+}
+
+fn place(path: &str) -> String {
+    format!("secret file `{path}`")
+}
+
+fn form(path: &str) -> String {
+    format!("write {SHAPE} to `{path}`")
 }
 
 impl FileStore {
     async fn read(&self, path: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
         let failed = |source: io::Error| {
-            let path = path.to_owned();
             if source.kind() == io::ErrorKind::NotFound {
-                SecretError::Missing { path }
+                let hint = format!("mount the secret at `{path}`, as a file with {SHAPE}");
+                SecretError::new(place(path), SecretProblem::Missing, hint)
             } else {
-                SecretError::Unreadable { path, source }
+                let hint = format!(
+                    "let the connector's user read `{path}` and enter the folders above it"
+                );
+                SecretError::new(place(path), SecretProblem::Unreadable, hint).caused_by(source)
             }
         };
         // Looked at before opening: opening a pipe would wait for a writer.
         let metadata = tokio::fs::metadata(path).await.map_err(failed)?;
         if !metadata.is_file() {
-            return Err(SecretError::NotAFile {
-                path: path.to_owned(),
-            });
+            return Err(SecretError::new(
+                format!("secret `{path}`"),
+                SecretProblem::NotAFile,
+                format!("put a file with {SHAPE} at `{path}`"),
+            ));
         }
         self.warn_if_open_to_all(path, metadata.permissions().mode());
         let file = tokio::fs::File::open(path).await.map_err(failed)?;
@@ -69,12 +89,6 @@ impl FileStore {
             .read_to_end(&mut body)
             .await
             .map_err(failed)?;
-        if body.len() > MAX_BYTES {
-            return Err(SecretError::TooLarge {
-                path: path.to_owned(),
-                limit: MAX_BYTES,
-            });
-        }
         Ok(body)
     }
 
@@ -89,63 +103,19 @@ impl FileStore {
     }
 }
 
-fn parse(path: &str, body: &[u8]) -> Result<Credential, SecretError> {
-    // The parser's own messages quote what they found, so only the position is kept.
-    let mut keys: Map<String, Value> =
-        serde_json::from_slice(body).map_err(|error| SecretError::NotJson {
-            path: path.to_owned(),
-            line: error.line(),
-            column: error.column(),
-        })?;
-    Ok(Credential {
-        username: required(path, &mut keys, "username")?,
-        password: Secret::new(required(path, &mut keys, "password")?),
-        host: optional(path, &mut keys, "host")?,
-    })
-}
-
-fn required(
-    path: &str,
-    keys: &mut Map<String, Value>,
-    key: &'static str,
-) -> Result<String, SecretError> {
-    optional(path, keys, key)?.ok_or_else(|| SecretError::BadKey {
-        path: path.to_owned(),
-        key,
-        problem: "is missing",
-    })
-}
-
-fn optional(
-    path: &str,
-    keys: &mut Map<String, Value>,
-    key: &'static str,
-) -> Result<Option<String>, SecretError> {
-    let problem = match keys.remove(key) {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::String(text)) if text.is_empty() => "is empty",
-        Some(Value::String(text)) if text.contains('\0') => "holds a NUL",
-        Some(Value::String(text)) => return Ok(Some(text)),
-        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-            "is not a text"
-        }
-    };
-    Err(SecretError::BadKey {
-        path: path.to_owned(),
-        key,
-        problem,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ErrorClass;
+    use crate::domain::{ErrorClass, SecretRef};
     use std::path::Path;
 
     async fn fetch(path: &Path) -> Result<Credential, SecretError> {
         let reference = SecretRef::parse(&format!("file:{}", path.display())).unwrap();
-        FileStore::default().fetch(&reference).await
+        let wanted = Wanted {
+            reference,
+            region: None,
+        };
+        FileStore::default().fetch(&wanted).await
     }
 
     /// Fetches from a file with this content and returns the message without the path.
@@ -248,19 +218,19 @@ mod tests {
     async fn what_is_no_readable_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let error = fetch(&folder.path().join("absent")).await.unwrap_err();
-        assert!(matches!(error, SecretError::Missing { .. }), "{error:?}");
+        assert!(*error.problem() == SecretProblem::Missing, "{error:?}");
         let error = fetch(folder.path()).await.unwrap_err();
-        assert!(matches!(error, SecretError::NotAFile { .. }), "{error:?}");
+        assert!(*error.problem() == SecretProblem::NotAFile, "{error:?}");
         // A pipe nobody writes to.
         let pipe = folder.path().join("pipe");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();
         assert!(made.unwrap().success());
         let error = fetch(&pipe).await.unwrap_err();
-        assert!(matches!(error, SecretError::NotAFile { .. }), "{error:?}");
+        assert!(*error.problem() == SecretProblem::NotAFile, "{error:?}");
         // A path through a file cannot be entered by anybody, root included.
         std::fs::write(folder.path().join("file"), "").unwrap();
         let error = fetch(&folder.path().join("file/secret")).await.unwrap_err();
-        assert!(matches!(error, SecretError::Unreadable { .. }), "{error:?}");
+        assert!(*error.problem() == SecretProblem::Unreadable, "{error:?}");
         assert!(error.hint().contains("let the connector's user read"));
     }
 }

@@ -160,10 +160,7 @@ fn step(note: &str, change: Change) -> Step {
 fn ended(evidence: Evidence) -> Ended {
     Ended {
         evidence,
-        ended_at: None,
-        reason: None,
-        sessions: None,
-        extended_until: None,
+        ..Ended::default()
     }
 }
 
@@ -263,9 +260,8 @@ impl Target for FakeTarget {
         let grant = &start.grant;
         let mut applied = Applied {
             evidence: Evidence::default(),
-            credential: None,
             login: Some(LoginName::derive(&grant.principal).to_string()),
-            started_at: None,
+            ..Applied::default()
         };
         match &step.change {
             Change::StartGrant(_) => {
@@ -302,6 +298,11 @@ impl Target for FakeTarget {
             }
             Change::SetCredential { .. } => applied.credential = Some(CredentialChange::None),
             Change::PrepareAccessRole { .. }
+            | Change::Remember(_)
+            | Change::PreparePermissionSet { .. }
+            | Change::Assign
+            | Change::PrepareUser { .. }
+            | Change::GiveRights
             | Change::CloseDoor
             | Change::EndSessions
             | Change::BlockLogin
@@ -375,6 +376,7 @@ impl Target for FakeTarget {
                 started_at: known.started_at,
                 ended: known.ended,
                 closed: known.ended.is_some(),
+                undecided: false,
             })
             .collect())
     }

@@ -3,15 +3,18 @@
 mod error;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fake;
+pub mod identity_center;
+mod memory;
 pub mod postgres;
 mod registry;
 
 pub use error::TargetError;
+pub use memory::{Memory, Phase, Remembered};
 pub use registry::{Registry, TargetFactory};
 
 use crate::domain::{
-    CredentialChange, EndReason, Evidence, Grant, GrantId, IntegrationId, Plan, SettingsDigest,
-    Start, Step,
+    CredentialChange, Detail, EndReason, Evidence, Grant, GrantId, IntegrationId, Plan,
+    SettingsDigest, Start, Step,
 };
 use crate::policy::{EndWarrant, Permit};
 use async_trait::async_trait;
@@ -36,6 +39,12 @@ pub trait Target: Send + Sync {
 
     /// Returns the digest of the settings this target was made from.
     fn settings(&self) -> SettingsDigest;
+
+    /// Tells whether the system itself keeps our record of grants, expiries included. Where it does not, the ledger and the control plane's
+    /// list are all there is.
+    fn keeps_record(&self) -> bool {
+        true
+    }
 
     /// Returns the unit of exclusion of a grant: starts, extensions and resets of one lane never overlap.
     fn lane(&self, grant: &Grant) -> String;
@@ -116,7 +125,7 @@ pub struct CheckReport {
 }
 
 /// The effect of one step of a start.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Applied {
     /// What was seen.
     pub evidence: Evidence,
@@ -126,10 +135,12 @@ pub struct Applied {
     pub login: Option<String>,
     /// When the access became usable, by the target's clock; set by the start itself and by a later look at it.
     pub started_at: Option<Timestamp>,
+    /// What else the requester needs.
+    pub details: Vec<Detail>,
 }
 
 /// The effect of one step of an end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Ended {
     /// What was seen.
     pub evidence: Evidence,
@@ -141,6 +152,10 @@ pub struct Ended {
     pub sessions: Option<(u32, u32)>,
     /// The expiry was moved since the warrant was made: nothing was ended. Set by [`crate::domain::Change::CloseDoor`].
     pub extended_until: Option<Timestamp>,
+    /// The access is gone, and until then an order that is still on its way could bring it back: look again at that time.
+    pub provisional_until: Option<Timestamp>,
+    /// What else was seen.
+    pub details: Vec<Detail>,
 }
 
 /// A grant that was ended together with others: door shut, sessions gone, login blocked unless another grant is live.
@@ -180,6 +195,8 @@ pub struct RecordedGrant {
     pub ended: Option<(Timestamp, EndReason)>,
     /// Whether the door was seen shut and the sessions gone.
     pub closed: bool,
+    /// Nothing stands that can be seen, and it may still appear: neither started nor abandoned.
+    pub undecided: bool,
 }
 
 /// An end that is not on record, although it was acknowledged once.

@@ -345,7 +345,7 @@ fn beyond_understanding(sample: &Value) -> Vec<(Value, &'static str)> {
         ),
         (
             changed(&|task| task["grant"]["principal"] = json!({"group": "admins"})),
-            "grant.principal.email",
+            "group:admins",
         ),
         (
             changed(&|task| drop(task["grant"].as_object_mut().unwrap().remove("expiry"))),

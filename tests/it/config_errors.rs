@@ -89,6 +89,9 @@ fn the_sample_of_the_documentation_is_a_complete_file_of_defaults() {
     );
     assert_eq!(format!("{:?}", config.sweeps), format!("{:?}", bare.sweeps));
     assert_eq!(format!("{:?}", config.log), format!("{:?}", bare.log));
+    assert_eq!(config.secrets.keep, bare.secrets.keep);
+    assert!(config.secrets.kubernetes.is_some() && config.secrets.vault.is_some());
+    assert!(bare.secrets.kubernetes.is_none() && bare.secrets.vault.is_none());
     assert_eq!(
         config.control_plane.ca_file,
         Some(PathBuf::from("/etc/apono-connector/ca.pem"))
@@ -144,7 +147,7 @@ format = "xml"
       connector.toml:6: `control_plane.token` is not a known key, known here are `url`, `token_file`, `ca_file`; secrets never stand in this file: name a file with `control_plane.token_file`, or set `APONO_TOKEN`
       connector.toml:7: `control_plane.token_file` is `relative`, must be an absolute path
       connector.toml:10: `executor.slots` is 0, must be a whole number from 4 to 256
-      connector.toml:12: `[sweep]` is not a known section, known are `[control_plane]`, `[guardrails]`, `[executor]`, `[sweeps]`, `[log]`
+      connector.toml:12: `[sweep]` is not a known section, known are `[control_plane]`, `[guardrails]`, `[executor]`, `[sweeps]`, `[aws]`, `[secrets]`, `[secrets.kubernetes]`, `[secrets.vault]`, `[log]`
       connector.toml:16: `log.format` is `xml`, must be `auto`, `json` or `human`
     ");
 }
@@ -279,4 +282,77 @@ fn no_secret_is_shown_in_a_problem_or_in_debug_output() {
     let shown = format!("{environment:?} {config:?}");
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(shown.contains("proxy"), "{shown}");
+}
+
+#[test]
+fn a_container_in_kubernetes_knows_its_cluster_and_a_variable_names_the_region() {
+    let config = load(
+        &with_least(&[
+            ("KUBERNETES_SERVICE_HOST", "fd00::1"),
+            ("KUBERNETES_SERVICE_PORT", "6443"),
+            ("AWS_REGION", "eu-north-1"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+        ]),
+        "[aws]\nregion = \"eu-west-1\"",
+    )
+    .unwrap();
+    let cluster = config.secrets.kubernetes.unwrap();
+    assert_eq!(cluster.url.as_str(), "https://[fd00::1]:6443/");
+    assert_eq!(
+        cluster.token_file,
+        Path::new("/var/run/secrets/kubernetes.io/serviceaccount/token")
+    );
+    assert_eq!(config.aws.region.as_deref(), Some("eu-north-1"));
+}
+
+#[test]
+fn what_is_wrong_with_the_stores_of_secrets_is_said_by_key() {
+    let error = load(
+        &environment(&LEAST),
+        r#"
+[aws]
+region = "Ireland"
+[secrets]
+keep_s = 7200
+password = "hunter2"
+[secrets.kubernetes]
+url = "http://cluster.example.com"
+[secrets.vault]
+url = "https://vault.example.com"
+login = "kubernetes"
+namespace = "../x"
+kv_version = 3
+[secrets.aws]
+"#,
+    )
+    .unwrap_err();
+    assert!(!error.contains("hunter2"), "{error}");
+    insta::assert_snapshot!(error, @r"
+    the configuration has 8 problems
+      connector.toml:3: `aws.region` is `Ireland`, must be an AWS region such as `eu-west-1`
+      connector.toml:5: `secrets.keep_s` is 7200, must be a whole number from 0 to 3600
+      connector.toml:6: `secrets.password` is not a known key, known here are `keep_s`; secrets never stand in this file: name a file with `control_plane.token_file`, or set `APONO_TOKEN`
+      connector.toml:8: `secrets.kubernetes.url` must be a URL such as `https://store.example.com`, without user and query; plain http is for this machine only
+      connector.toml:11: `secrets.vault.role` is absent, which the log-in `kubernetes` needs
+      connector.toml:12: `secrets.vault.namespace` is `../x`, must be at most 200 visible ASCII characters, none of its parts `..`
+      connector.toml:13: `secrets.vault.kv_version` is 3, must be a whole number from 0 to 2
+      connector.toml:14: `secrets.aws` is not a known key, known here are `keep_s`
+    ");
+}
+
+#[test]
+fn a_log_in_to_vault_must_be_complete() {
+    let vault = |rest: &str| format!("[secrets.vault]\nurl = \"https://v.example.com\"\n{rest}");
+    check_file(
+        &vault(""),
+        "connector.toml:2: `secrets.vault.token_file` is absent, which the log-in `token` needs",
+    );
+    check_file(
+        &vault("login = \"aws\""),
+        "connector.toml:3: `secrets.vault.role` is absent, which the log-in `aws` needs",
+    );
+    check_file(
+        &vault("login = \"ldap\""),
+        "connector.toml:3: `secrets.vault.login` is `ldap`, must be `token`, `kubernetes` or `aws`",
+    );
 }

@@ -284,7 +284,7 @@ async fn a_session_is_registered_and_its_intervals_are_kept_within_reason() {
             .starts_with("apono-connector/")
     );
     insta::assert_snapshot!(request.json(), @r#"
-    {"capabilities":["check-integration","sync-integration","grant-access","extend-access","revoke-access","reset-credentials","postgresql-database","postgresql-schema","postgresql-table","postgresql-role"],"host":"{}","instance":"0190a1b2-0000-7000-8000-000000000005","protocol_max":1,"protocol_min":1,"version":"1.2.3"}
+    {"capabilities":["check-integration","sync-integration","grant-access","extend-access","revoke-access","reset-credentials","postgresql-database","postgresql-schema","postgresql-table","postgresql-role","aws-organization-account","aws-iam-role","aws-iam-group","aws-iam-policy","aws-s3-bucket"],"host":"{}","instance":"0190a1b2-0000-7000-8000-000000000005","protocol_max":1,"protocol_min":1,"version":"1.2.3"}
     "#);
 }
 
@@ -371,6 +371,7 @@ fn end() -> EndReport {
         sessions_after: 0,
         clean: false,
         leftovers: vec!["schema `x` is owned by `alice_apono`".to_owned()],
+        details: Vec::new(),
     }
 }
 
@@ -381,6 +382,7 @@ async fn every_outcome_is_reported_in_the_form_of_the_protocol() {
         started_at: "2030-01-01T00:00:01Z".parse().unwrap(),
         expiry: "2030-01-01T01:00:00Z".parse().unwrap(),
         credential: CredentialChange::New(SealedCredential::from_ciphertext("sealed".to_owned())),
+        details: Vec::new(),
     };
     let unchanged = StartReport {
         credential: CredentialChange::Unchanged,

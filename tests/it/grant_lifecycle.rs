@@ -204,6 +204,7 @@ async fn a_clean_up_nobody_lived_to_tell_of_is_reported_all_the_same() {
         sessions_after: 0,
         clean: false,
         leftovers: Vec::new(),
+        details: Vec::new(),
     };
     // The target's record has nothing of the grant any more: the process died after the clean-up, before its journal.
     let before = vec![

@@ -7,6 +7,8 @@ mod support;
 #[cfg(test)]
 mod aws_emulators;
 #[cfg(test)]
+mod aws_front;
+#[cfg(test)]
 mod aws_sessions;
 #[cfg(test)]
 mod bad_orders;
@@ -50,6 +52,8 @@ mod postgres_target;
 mod pressure;
 #[cfg(test)]
 mod reference_plane;
+#[cfg(test)]
+mod secret_stores;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]

@@ -48,6 +48,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "clock", "cut", "domain", "pg", "policy", "seal", "secret", "targets",
         ],
     ),
+    (
+        "targets/identity_center",
+        &["aws", "clock", "domain", "policy", "targets"],
+    ),
     // Orchestration: sees traits, never what stands behind them.
     (
         "executor",
@@ -206,8 +210,12 @@ const EDGES: &[Edge] = &[
     ),
     edge(
         &["reqwest"],
-        &["src/control/http", "src/reference_plane/command"],
-        "one client, with limits",
+        &[
+            "src/control/http",
+            "src/reference_plane/command",
+            "src/secrets/",
+        ],
+        "one client per edge, with limits",
     ),
     edge(
         &["axum"],

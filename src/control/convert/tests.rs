@@ -83,9 +83,10 @@ fn an_order_is_understood_and_unknown_fields_are_ignored() {
                 grant: Grant {
                     id: GrantId(0190a1b2-0000-7000-8000-000000000002),
                     integration: IntegrationId(0190a1b2-0000-7000-8000-000000000003),
-                    principal: Principal(
-                        "alice@example.com",
-                    ),
+                    principal: Principal {
+                        kind: Email,
+                        name: "alice@example.com",
+                    },
                     resource: ResourceRef {
                         kind: PostgresSchema,
                         path: [

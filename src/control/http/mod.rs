@@ -254,7 +254,10 @@ impl From<wire::Header> for Header {
 impl ControlPlane for HttpControlPlane {
     async fn open_session(&self, hello: &Hello) -> Result<Session, ControlError> {
         let kinds = TaskKind::ALL.map(TaskKind::as_str);
-        let resources = ResourceKind::ALL.map(ResourceKind::as_str);
+        let resources = ResourceKind::ALL
+            .into_iter()
+            .filter(|kind| kind.is_grantable())
+            .map(ResourceKind::as_str);
         let request = wire::SessionRequest {
             instance: hello.instance,
             version: hello.version.clone(),
@@ -297,7 +300,10 @@ impl ControlPlane for HttpControlPlane {
             session: session.as_uuid(),
             attempt: renewal.attempt,
             progress: renewal.progress.chars().take(MAX_PROGRESS_CHARS).collect(),
-            checkpoint: renewal.checkpoint.clone(),
+            checkpoint: renewal
+                .checkpoint
+                .as_ref()
+                .map(|kept| kept.as_str().to_owned()),
         };
         let url = self.task_path(renewal.task, "renew");
         let reply: wire::RenewReply = self.post("renew", url, &request, self.limits.call).await?;

@@ -137,7 +137,7 @@ wire! {
         pub issued_at: Timestamp,
         /// Until when the holder may act.
         pub lease_deadline: Timestamp,
-        /// What an earlier holder left, at most 4 KiB.
+        /// The last checkpoint a holder of any task about the same grant left, at most 4 KiB.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub checkpoint: Option<String>,
         /// The grant the order is about; missing only for `check-integration` and `sync-integration`.
@@ -160,7 +160,8 @@ wire! {
         pub principal: PrincipalSpec,
         /// On what.
         pub resource: ResourceSpec,
-        /// How much: `READ_ONLY`, `READ_WRITE`, `ADMIN`, or `MEMBER` for an existing role.
+        /// How much: `READ_ONLY`, `READ_WRITE` or `ADMIN`; `MEMBER` for an existing role or group, `ASSUME` for an IAM role, `ATTACH` for a
+        /// managed policy; for an account of an organization the name of a permission set.
         pub permission: String,
         /// When it ends, always.
         pub expiry: Timestamp,
@@ -168,10 +169,18 @@ wire! {
 }
 
 wire! {
-    /// A person.
+    /// A person or a group; exactly one of the three.
+    #[derive(Default)]
     pub struct PrincipalSpec {
-        /// Their e-mail address.
-        pub email: String,
+        /// A person's e-mail address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub email: Option<String>,
+        /// A person's name in the identity store of an organization.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub user_name: Option<String>,
+        /// The display name of a group in the identity store of an organization.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub group: Option<String>,
     }
 }
 
@@ -196,7 +205,8 @@ wire! {
         /// What is being done, for people.
         #[serde(default)]
         pub progress: String,
-        /// For the next holder, at most 4 KiB.
+        /// What must be known to end the grant or to go on with it, at most 4 KiB. Kept with the grant from this answer on; where the
+        /// grant is being ended already, the answer cancels.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub checkpoint: Option<String>,
     }
@@ -276,7 +286,7 @@ pub enum Outcome {
 wire! {
     /// What the requester needs to use the access.
     pub struct StartSpec {
-        /// The database user.
+        /// The database user, or the user the access was given to.
         pub login: String,
         /// When the access became usable.
         pub started_at: Timestamp,
@@ -287,6 +297,19 @@ wire! {
         /// ASCII-armoured age ciphertext; only with `new`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub sealed_credential: Option<String>,
+        /// What else the requester needs, at most 20 lines.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub details: Vec<DetailSpec>,
+    }
+}
+
+wire! {
+    /// One line of a report; never a secret.
+    pub struct DetailSpec {
+        /// Stable snake_case name, for example `sign_in_url`.
+        pub name: String,
+        /// The value, at most 4,000 characters.
+        pub value: String,
     }
 }
 
@@ -310,6 +333,9 @@ wire! {
         /// What is left and who must do what about it.
         #[serde(default)]
         pub leftovers: Vec<String>,
+        /// What else was seen, at most 20 lines.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub details: Vec<DetailSpec>,
     }
 }
 
@@ -391,6 +417,9 @@ wire! {
         /// Whether an end verified at the target was reported.
         #[serde(default)]
         pub ended: bool,
+        /// The last checkpoint a holder of a task about it left.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub checkpoint: Option<String>,
     }
 }
 
@@ -420,7 +449,7 @@ wire! {
         /// Settings by name.
         #[serde(default)]
         pub settings: BTreeMap<String, String>,
-        /// Where the credential is, for example `file:/run/secrets/orders`.
+        /// Where the credential is, for example `file:/run/secrets/orders`, `aws-secretsmanager:orders`, `kubernetes:apono/orders` or `vault:kv/orders`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub secret: Option<String>,
         /// `active`, `retiring` (no starts, settings kept) or `retired` (nothing of ours is left).

@@ -72,11 +72,13 @@ impl PostgresCatalog {
     ) -> Result<AccessRecord, PgError> {
         let name = |column| Name::read(row, column).map(|name| name.unwrap_or_default().text);
         let holder = Name::read(row, 2)?.map(|holder| holder.text);
-        let path = match kind {
-            ResourceKind::PostgresSchema => vec![database.to_owned(), name(5)?],
-            ResourceKind::PostgresTable => vec![database.to_owned(), name(6)?, name(5)?],
-            ResourceKind::PostgresDatabase | ResourceKind::PostgresRole => vec![name(5)?],
-        };
+        let mut path = vec![name(5)?];
+        if kind == ResourceKind::PostgresTable {
+            path.insert(0, name(6)?);
+        }
+        if kind == ResourceKind::PostgresTable || kind == ResourceKind::PostgresSchema {
+            path.insert(0, database.to_owned());
+        }
         let words = |column| -> Result<Vec<String>, PgError> {
             let words: Option<Vec<String>> = row.get(column)?;
             Ok(words.unwrap_or_default())

@@ -3,7 +3,7 @@
 use super::super::event::Event;
 use super::report::{EndV1, EntryV1, end_reason, known_name};
 use crate::domain::{
-    Evidence, Grant, GrantId, InstanceId, Integration, IntegrationId, IntegrationState,
+    Checkpoint, Evidence, Grant, GrantId, InstanceId, Integration, IntegrationId, IntegrationState,
     InvalidValue, Permission, Principal, ResourceKind, ResourceRef, SecretRef, TaskId,
 };
 use jiff::Timestamp;
@@ -26,6 +26,10 @@ pub(super) enum EventV1 {
     GrantLearned {
         grant: GrantV1,
         started_at: Option<Timestamp>,
+    },
+    CheckpointKept {
+        grant: Uuid,
+        checkpoint: String,
     },
     StepBegan {
         grant: Uuid,
@@ -108,6 +112,10 @@ impl From<&Event> for EventV1 {
                 grant: grant.into(),
                 started_at: *started_at,
             },
+            Event::CheckpointKept { grant, checkpoint } => Self::CheckpointKept {
+                grant: grant.as_uuid(),
+                checkpoint: checkpoint.as_str().to_owned(),
+            },
             Event::StepBegan { grant, note } => Self::StepBegan {
                 grant: grant.as_uuid(),
                 note: note.clone(),
@@ -173,6 +181,10 @@ impl TryFrom<EventV1> for Event {
             EventV1::GrantLearned { grant, started_at } => Self::GrantLearned {
                 grant: grant.try_into()?,
                 started_at,
+            },
+            EventV1::CheckpointKept { grant, checkpoint } => Self::CheckpointKept {
+                grant: GrantId::new(grant),
+                checkpoint: Checkpoint::new(checkpoint)?,
             },
             EventV1::StepBegan { grant, note } => Self::StepBegan {
                 grant: GrantId::new(grant),
@@ -247,7 +259,7 @@ impl From<&Grant> for GrantV1 {
         Self {
             id: grant.id.as_uuid(),
             integration: grant.integration.as_uuid(),
-            principal: grant.principal.as_str().to_owned(),
+            principal: grant.principal.to_string(),
             resource: grant.resource.kind().as_str().to_owned(),
             path: grant.resource.path().to_vec(),
             permission: grant.permission.as_str().to_owned(),
@@ -263,7 +275,7 @@ impl TryFrom<GrantV1> for Grant {
         Ok(Self {
             id: GrantId::new(form.id),
             integration: IntegrationId::new(form.integration),
-            principal: Principal::parse(&form.principal)?,
+            principal: Principal::parse_text(&form.principal)?,
             resource: ResourceRef::new(ResourceKind::parse(&form.resource)?, form.path)?,
             permission: Permission::parse(&form.permission)?,
             expiry: form.expiry,

@@ -2,7 +2,7 @@
 
 use super::super::event::OutboxEntry;
 use crate::domain::{
-    CredentialChange, EndReason, EndReport, ErrorClass, Failure, GrantId, IntegrationId,
+    CredentialChange, Detail, EndReason, EndReport, ErrorClass, Failure, GrantId, IntegrationId,
     InvalidValue, SealedCredential, StartReport, TaskId, TaskOutcome, shown,
 };
 use jiff::Timestamp;
@@ -30,6 +30,8 @@ pub(super) struct EndV1 {
     sessions_after: u32,
     clean: bool,
     leftovers: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    details: Vec<(String, String)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +41,8 @@ pub(super) struct StartV1 {
     started_at: Timestamp,
     expiry: Timestamp,
     credential: CredentialV1,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    details: Vec<(String, String)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,6 +106,16 @@ pub(super) fn known_name(text: &str) -> &'static str {
     name
 }
 
+fn pairs(details: &[Detail]) -> Vec<(String, String)> {
+    let pair = |detail: &Detail| (detail.name.clone(), detail.value.clone());
+    details.iter().map(pair).collect()
+}
+
+fn details(pairs: Vec<(String, String)>) -> Vec<Detail> {
+    let detail = |(name, value)| Detail { name, value };
+    pairs.into_iter().map(detail).collect()
+}
+
 impl From<&EndReport> for EndV1 {
     fn from(end: &EndReport) -> Self {
         Self {
@@ -113,6 +127,7 @@ impl From<&EndReport> for EndV1 {
             sessions_after: end.sessions_after,
             clean: end.clean,
             leftovers: end.leftovers.clone(),
+            details: pairs(&end.details),
         }
     }
 }
@@ -130,6 +145,7 @@ impl TryFrom<EndV1> for EndReport {
             sessions_after: form.sessions_after,
             clean: form.clean,
             leftovers: form.leftovers,
+            details: details(form.details),
         })
     }
 }
@@ -211,6 +227,7 @@ impl From<&StartReport> for StartV1 {
                 CredentialChange::Unchanged => CredentialV1::Unchanged,
                 CredentialChange::None => CredentialV1::None,
             },
+            details: pairs(&start.details),
         }
     }
 }
@@ -228,6 +245,7 @@ impl From<StartV1> for StartReport {
                 CredentialV1::Unchanged => CredentialChange::Unchanged,
                 CredentialV1::None => CredentialChange::None,
             },
+            details: details(form.details),
         }
     }
 }

@@ -146,7 +146,7 @@ enum Integration {
         /// A setting, `name=value`; may be repeated.
         #[arg(long = "setting", value_parser = setting)]
         settings: Vec<(String, String)>,
-        /// Where the connector finds the credential, for example `file:/run/secrets/orders`.
+        /// Where the connector finds the credential, for example `file:/run/secrets/orders`; docs/secrets.md has the other forms.
         #[arg(long)]
         secret: Option<String>,
     },
@@ -182,7 +182,7 @@ struct Grant {
     /// In which integration, by id or name.
     #[arg(long)]
     integration: String,
-    /// Who, by e-mail address.
+    /// Who: an e-mail address; in an organization also `user:NAME` or `group:NAME`.
     #[arg(long)]
     to: String,
     /// Type of the resource, for example `postgresql-schema`.

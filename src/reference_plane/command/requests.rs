@@ -4,7 +4,7 @@ use super::client::Client;
 use super::credential::{ThrowAwayKey, variables};
 use super::span::Span;
 use super::{CommandError, Delivery, End, Form, Grant, Integration, ListForm, screen};
-use crate::control::protocol::{PrincipalSpec, ResourceSpec, StartSpec};
+use crate::control::protocol::{DetailSpec, PrincipalSpec, ResourceSpec, StartSpec};
 use crate::reference_plane::admin::{
     AccessPage, GrantView, GrantViews, Granted, InstanceViews, IntegrationView, IntegrationViews,
     InventoryEntry, InventoryPage, NewCredential, NewExpiry, NewGrant, NewIntegration, Ordered,
@@ -64,7 +64,7 @@ pub(super) async fn grant(client: &Client, ask: Grant) -> Result<String, Command
     let (recipient, key) = recipient(ask.delivery.recipient);
     let new = NewGrant {
         integration: ask.integration,
-        principal: PrincipalSpec { email: ask.to },
+        principal: principal(ask.to),
         resource: ResourceSpec {
             kind: ask.kind,
             path,
@@ -288,6 +288,19 @@ fn deliver(
     }
 }
 
+/// Understands an e-mail address, `user:NAME` or `group:NAME`.
+fn principal(text: String) -> PrincipalSpec {
+    let mut spec = PrincipalSpec::default();
+    if let Some(name) = text.strip_prefix("user:") {
+        spec.user_name = Some(name.to_owned());
+    } else if let Some(name) = text.strip_prefix("group:") {
+        spec.group = Some(name.to_owned());
+    } else {
+        spec.email = Some(text);
+    }
+    spec
+}
+
 fn tell(
     grant: Uuid,
     start: &StartSpec,
@@ -297,7 +310,7 @@ fn tell(
     match form {
         Form::Json => screen::json(&json!({
             "grant": grant, "login": start.login, "expiry": start.expiry,
-            "credential": start.credential, "sealed_credential": sealed,
+            "credential": start.credential, "sealed_credential": sealed, "details": start.details,
         })),
         Form::Env => Ok(variables(&[
             ("PGUSER", &start.login),
@@ -308,10 +321,14 @@ fn tell(
                 "unchanged" => "the password in use stays",
                 _ => "no password is needed",
             };
-            Ok(format!(
+            let mut told = format!(
                 "grant    {grant}\nlogin    {}\nexpires  {:.3}\nnote     {note}\n",
                 start.login, start.expiry
-            ))
+            );
+            for DetailSpec { name, value } in &start.details {
+                told.push_str(&format!("\n{name}:\n{value}\n"));
+            }
+            Ok(told)
         }
     }
 }

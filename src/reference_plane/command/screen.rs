@@ -1,6 +1,7 @@
 //! Owns what is printed: the one place of the reference control plane that writes to the terminal.
 
 use super::CommandError;
+use crate::control::protocol::PrincipalSpec;
 use crate::domain::shown;
 use crate::reference_plane::admin::{
     GrantView, InstanceView, IntegrationView, InventoryEntry, StandingAccess,
@@ -70,7 +71,7 @@ pub(super) fn grants(views: &[GrantView]) -> String {
             .or_else(|| view.failure.as_ref().map(|failure| failure.reason.clone()));
         vec![
             grant.id.to_string(),
-            shown(&grant.principal.email),
+            shown(&principal(&grant.principal)),
             format!(
                 "{}: {} {}",
                 shown(&view.integration_name),
@@ -211,6 +212,16 @@ fn time(at: Option<Timestamp>) -> String {
 }
 
 /// Writes rows with aligned columns.
+/// Writes a principal the way `grant --to` reads it.
+fn principal(spec: &PrincipalSpec) -> String {
+    let named = |prefix: &str, name: &String| format!("{prefix}{name}");
+    let given = spec.email.clone();
+    given
+        .or_else(|| spec.user_name.as_ref().map(|name| named("user:", name)))
+        .or_else(|| spec.group.as_ref().map(|name| named("group:", name)))
+        .unwrap_or_default()
+}
+
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {

@@ -64,13 +64,14 @@ impl Tx<'_> {
         if grant.ended_at.is_none() {
             self.exec(
                 "UPDATE grants SET ended_at = ?2, end_reason = ?3, sessions_before = ?4, sessions_after = ?5,
-                     wanted_expiry = NULL WHERE id = ?1",
+                     end_details = ?6, wanted_expiry = NULL WHERE id = ?1",
                 params![
                     id,
                     At(end.ended_at),
                     end.reason,
                     end.sessions_before,
-                    end.sessions_after
+                    end.sessions_after,
+                    json(&end.details)?
                 ],
             )?;
         }

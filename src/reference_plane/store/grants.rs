@@ -3,6 +3,7 @@
 use super::orders::NewTask;
 use super::row::{At, GrantRow, Id, json};
 use super::{Store, Tx};
+use crate::control::protocol::PrincipalSpec;
 use crate::domain::{
     EndReason, Grant, GrantId, IntegrationId, Permission, Principal, ResourceKind, ResourceRef,
     TaskKind,
@@ -230,14 +231,14 @@ impl Tx<'_> {
         digest: &str,
     ) -> Result<(), PlaneError> {
         self.exec(
-            "INSERT INTO grants (id, connector, integration, email, resource_type, resource_path, permission,
+            "INSERT INTO grants (id, connector, integration, principal, resource_type, resource_path, permission,
                  expiry, state, created_at, idempotency_key, request_digest, revision)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'requested', ?9, ?10, ?11, 0)",
             params![
                 Id(grant.id.as_uuid()),
                 connector,
                 Id(grant.integration.as_uuid()),
-                grant.principal.as_str(),
+                grant.principal.to_string(),
                 grant.resource.kind().as_str(),
                 json(&grant.resource.path())?,
                 grant.permission.as_str(),
@@ -291,13 +292,26 @@ fn parse(new: &NewGrant, integration: Id, expiry: Timestamp) -> Result<Grant, Pl
     let grant = Grant {
         id: GrantId::generate(),
         integration: IntegrationId::new(integration.0),
-        principal: Principal::parse(&new.principal.email)?,
+        principal: parse_principal(&new.principal)?,
         resource: ResourceRef::new(kind, new.resource.path.clone())?,
         permission: Permission::parse(&new.permission)?,
         expiry,
     };
     grant.check_permission()?;
+    grant.check_principal()?;
     Ok(grant)
+}
+
+fn parse_principal(spec: &PrincipalSpec) -> Result<Principal, PlaneError> {
+    match (&spec.email, &spec.user_name, &spec.group) {
+        (Some(email), None, None) => Ok(Principal::parse(email)?),
+        (None, Some(name), None) => Ok(Principal::user_name(name)?),
+        (None, None, Some(group)) => Ok(Principal::group(group)?),
+        _ => Err(PlaneError::invalid(
+            "invalid_value",
+            "`principal` must have exactly one of `email`, `user_name` and `group`",
+        )),
+    }
 }
 
 fn check_recipient(recipient: &str) -> Result<(), PlaneError> {

@@ -172,6 +172,7 @@ impl Store {
                     let entry = GrantEntry {
                         grant: grant_spec(row)?,
                         ended: matches!(state.as_str(), "closed" | "ended" | "failed"),
+                        checkpoint: row.get("checkpoint")?,
                     };
                     Ok((row.get("revision")?, entry))
                 },

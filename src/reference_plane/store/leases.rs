@@ -78,10 +78,14 @@ impl Store {
                  WHERE id = ?1",
                 params![row.id, At(deadline), progress, ask.checkpoint],
             )?;
+            let ended = match &ask.checkpoint {
+                Some(checkpoint) => tx.keep_checkpoint(&row, checkpoint)?,
+                None => false,
+            };
             Ok(RenewReply {
                 header: tx.header(connector)?,
                 lease_deadline: deadline,
-                cancel: row.cancel,
+                cancel: row.cancel || ended,
             })
         })
     }
@@ -125,6 +129,20 @@ impl Store {
 }
 
 impl Tx<'_> {
+    /// Keeps with a grant what is needed to end it; tells whether it is being ended already.
+    fn keep_checkpoint(&self, task: &TaskRow, checkpoint: &str) -> Result<bool, PlaneError> {
+        let Some(id) = task.grant else {
+            return Ok(false);
+        };
+        self.exec(
+            "UPDATE grants SET checkpoint = ?2 WHERE id = ?1",
+            params![id, checkpoint],
+        )?;
+        self.touch_grant(id, &task.connector)?;
+        let grant = self.grant_row(id)?;
+        Ok(grant.is_over() || grant.state == "ending")
+    }
+
     /// Finds a task of a connector.
     pub(super) fn task(&self, connector: &str, task: Uuid) -> Result<TaskRow, PlaneError> {
         self.one(
@@ -233,7 +251,7 @@ impl Tx<'_> {
                AND (t.kind NOT IN ('grant-access', 'reset-credentials') OR (t.issued_at > ?4
                     AND NOT EXISTS (SELECT 1 FROM tasks AS l WHERE l.state = 'leased'
                         AND l.kind IN ('grant-access', 'reset-credentials')
-                        AND l.integration = t.integration AND l.email = t.email)))
+                        AND l.integration = t.integration AND l.lane = t.lane)))
                AND (t.kind NOT IN ('extend-access', 'reset-credentials')
                     OR EXISTS (SELECT 1 FROM grants AS g WHERE g.id = t.grant_id AND g.state = 'active'))
                AND (t.kind <> 'extend-access' OR NOT EXISTS (SELECT 1 FROM tasks AS l
@@ -279,10 +297,16 @@ impl Tx<'_> {
     }
 
     fn leased_task(&self, task: TaskRow, deadline: At) -> Result<LeasedTask, PlaneError> {
+        let mut checkpoint = task.checkpoint.clone();
         let grant = match task.grant {
             None => None,
             Some(id) => {
-                let mut spec = self.grant_row(id)?.spec;
+                let GrantRow {
+                    mut spec,
+                    checkpoint: of_grant,
+                    ..
+                } = self.grant_row(id)?;
+                checkpoint = of_grant.or(checkpoint);
                 if let (TaskKind::ExtendAccess, Some(expiry)) = (task.kind, task.expiry) {
                     spec.expiry = expiry.0;
                 }
@@ -296,7 +320,7 @@ impl Tx<'_> {
             integration: task.integration.0,
             issued_at: task.issued_at.0,
             lease_deadline: deadline.0,
-            checkpoint: task.checkpoint,
+            checkpoint,
             grant,
             recipient: task.recipient,
         })

@@ -24,7 +24,7 @@ impl Tx<'_> {
     pub(super) fn order(&self, new: &NewTask<'_>) -> Result<Uuid, PlaneError> {
         let id = Uuid::now_v7();
         self.exec(
-            "INSERT INTO tasks (id, connector, integration, kind, rank, grant_id, email, recipient, expiry,
+            "INSERT INTO tasks (id, connector, integration, kind, rank, grant_id, lane, recipient, expiry,
                  issued_at, not_before, state)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, 'queued')",
             params![
@@ -34,7 +34,7 @@ impl Tx<'_> {
                 new.kind.as_str(),
                 rules::rank(new.kind),
                 new.grant.map(|grant| grant.id),
-                new.grant.map(|grant| &grant.spec.principal.email),
+                new.grant.map(GrantRow::lane),
                 new.recipient,
                 new.expiry,
                 self.now()

@@ -141,8 +141,13 @@ impl Tx<'_> {
         let Some(id) = task.grant else { return Ok(()) };
         let grant = self.grant_row(id)?;
         self.exec(
-            "UPDATE grants SET login = ?2, started_at = coalesce(started_at, ?3) WHERE id = ?1",
-            params![id, start.login, At(start.started_at)],
+            "UPDATE grants SET login = ?2, started_at = coalesce(started_at, ?3), details = ?4 WHERE id = ?1",
+            params![
+                id,
+                start.login,
+                At(start.started_at),
+                json(&start.details)?
+            ],
         )?;
         if task.kind != TaskKind::ExtendAccess {
             self.exec(

@@ -2,7 +2,7 @@
 
 use super::PlaneError;
 use crate::control::protocol::{GrantSpec, PrincipalSpec, ResourceSpec};
-use crate::domain::TaskKind;
+use crate::domain::{Principal, PrincipalKind, ResourceKind, TaskKind};
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::Serialize;
@@ -68,10 +68,12 @@ pub(super) struct GrantRow {
     pub(super) id: Id,
     pub(super) connector: String,
     pub(super) spec: GrantSpec,
+    pub(super) principal: String,
     pub(super) state: String,
     pub(super) listed: bool,
     pub(super) ended_at: Option<At>,
     pub(super) clean: bool,
+    pub(super) checkpoint: Option<String>,
 }
 
 impl GrantRow {
@@ -80,11 +82,22 @@ impl GrantRow {
             id: row.get("id")?,
             connector: row.get("connector")?,
             spec: grant_spec(row)?,
+            principal: row.get("principal")?,
             state: row.get("state")?,
             listed: row.get("listed")?,
             ended_at: row.get("ended_at")?,
             clean: row.get("clean")?,
+            checkpoint: row.get("checkpoint")?,
         })
+    }
+
+    /// Returns what at most one start at a time is about: the person, whose login is one; in an organization the account.
+    pub(super) fn lane(&self) -> String {
+        let resource = &self.spec.resource;
+        match ResourceKind::parse(&resource.kind) {
+            Ok(ResourceKind::AwsOrganizationAccount) => resource.path.join("/"),
+            _ => self.principal.clone(),
+        }
     }
 
     /// Tells whether nothing can be started, moved or ended any more.
@@ -93,14 +106,31 @@ impl GrantRow {
     }
 }
 
+fn principal_spec(text: &str) -> rusqlite::Result<PrincipalSpec> {
+    let principal = Principal::parse_text(text).map_err(|_| rusqlite::Error::InvalidQuery)?;
+    let name = Some(principal.as_str().to_owned());
+    Ok(match principal.kind() {
+        PrincipalKind::Email => PrincipalSpec {
+            email: name,
+            ..PrincipalSpec::default()
+        },
+        PrincipalKind::UserName => PrincipalSpec {
+            user_name: name,
+            ..PrincipalSpec::default()
+        },
+        PrincipalKind::Group => PrincipalSpec {
+            group: name,
+            ..PrincipalSpec::default()
+        },
+    })
+}
+
 /// Reads what the wire says of a grant.
 pub(super) fn grant_spec(row: &rusqlite::Row<'_>) -> rusqlite::Result<GrantSpec> {
     Ok(GrantSpec {
         id: row.get::<_, Id>("id")?.0,
         integration: row.get::<_, Id>("integration")?.0,
-        principal: PrincipalSpec {
-            email: row.get("email")?,
-        },
+        principal: principal_spec(&row.get::<_, String>("principal")?)?,
         resource: ResourceSpec {
             kind: row.get("resource_type")?,
             path: from_json(row, "resource_path")?,

@@ -85,7 +85,7 @@ CREATE TABLE grants (
     id TEXT PRIMARY KEY,
     connector TEXT NOT NULL REFERENCES connectors (id),
     integration TEXT NOT NULL REFERENCES integrations (id),
-    email TEXT NOT NULL,
+    principal TEXT NOT NULL,
     resource_type TEXT NOT NULL,
     resource_path TEXT NOT NULL,
     permission TEXT NOT NULL,
@@ -105,6 +105,10 @@ CREATE TABLE grants (
     sessions_after INTEGER,
     clean INTEGER NOT NULL DEFAULT 0,
     leftovers TEXT NOT NULL DEFAULT '[]',
+    checkpoint TEXT,
+    -- Lines of the reports of its start and its end.
+    details TEXT NOT NULL DEFAULT '[]',
+    end_details TEXT NOT NULL DEFAULT '[]',
     failure TEXT,
     idempotency_key TEXT UNIQUE,
     request_digest TEXT NOT NULL,
@@ -122,7 +126,8 @@ CREATE TABLE tasks (
     kind TEXT NOT NULL,
     rank INTEGER NOT NULL,
     grant_id TEXT REFERENCES grants (id),
-    email TEXT,
+    -- What at most one start at a time is about.
+    lane TEXT,
     recipient TEXT,
     expiry INTEGER,
     issued_at INTEGER NOT NULL,
@@ -144,8 +149,8 @@ CREATE TABLE tasks (
     outcome_attempt INTEGER,
     finished_at INTEGER
 ) STRICT;
--- One start at a time per person and server: the second waits until the first has its result.
-CREATE UNIQUE INDEX one_live_start ON tasks (integration, email)
+-- One start at a time per person and server, or per account of an organization: the second waits until the first has its result.
+CREATE UNIQUE INDEX one_live_start ON tasks (integration, lane)
     WHERE state = 'leased' AND kind IN ('grant-access', 'reset-credentials');
 CREATE UNIQUE INDEX one_open_end ON tasks (grant_id)
     WHERE state IN ('queued', 'leased') AND kind = 'revoke-access';
@@ -157,7 +162,7 @@ CREATE INDEX waiting_starts ON tasks (issued_at)
 CREATE INDEX tasks_of_grant ON tasks (grant_id, kind);
 CREATE INDEX finished_tasks ON tasks (finished_at) WHERE finished_at IS NOT NULL;
 CREATE VIEW who_had_what AS
-SELECT g.id AS grant_id, g.email AS who, i.name AS integration,
+SELECT g.id AS grant_id, g.principal AS who, i.name AS integration,
     g.resource_type || ' ' || g.resource_path AS what, g.permission AS level, g.state,
     strftime('%Y-%m-%dT%H:%M:%fZ', g.started_at / 1e6, 'unixepoch') AS started,
     strftime('%Y-%m-%dT%H:%M:%fZ', g.expiry / 1e6, 'unixepoch') AS until,

@@ -97,6 +97,8 @@ fn view(row: &rusqlite::Row<'_>) -> rusqlite::Result<GrantView> {
         sessions_after: row.get("sessions_after")?,
         clean: row.get("clean")?,
         leftovers: from_json(row, "leftovers")?,
+        details: from_json(row, "details")?,
+        end_details: from_json(row, "end_details")?,
         failure: failure.and_then(|text| serde_json::from_str(&text).ok()),
     })
 }

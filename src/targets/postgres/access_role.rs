@@ -428,8 +428,8 @@ fn foreign(gap: &Gap, scope: Scope<'_>, database: &str) -> Option<Trouble> {
 
 /// Tells whether the kind of resource is looked at before every start, because looking is cheap.
 pub(super) fn always_checked(kind: ResourceKind) -> bool {
-    match kind {
-        ResourceKind::PostgresTable | ResourceKind::PostgresRole => true,
-        ResourceKind::PostgresDatabase | ResourceKind::PostgresSchema => false,
-    }
+    matches!(
+        kind,
+        ResourceKind::PostgresTable | ResourceKind::PostgresRole
+    )
 }

@@ -123,10 +123,8 @@ impl PostgresTarget {
             conn.roll_back().await;
             return Ok(Ended {
                 evidence: Evidence::default().with("expiry", state.expiry),
-                ended_at: None,
-                reason: None,
-                sessions: None,
                 extended_until: Some(state.expiry),
+                ..Ended::default()
             });
         }
         let revoked = state.revoked();
@@ -152,8 +150,7 @@ impl PostgresTarget {
             reason: end
                 .and_then(|line| EndReason::parse(line.maybe(1).unwrap_or_default()))
                 .or(Some(warrant.reason)),
-            sessions: None,
-            extended_until: None,
+            ..Ended::default()
         })
     }
 }

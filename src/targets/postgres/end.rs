@@ -279,9 +279,7 @@ fn sessions_ended(login: &str, (before, after): (u32, u32)) -> Ended {
             .with("login", login)
             .with("sessions_before", before)
             .with("sessions_after", after),
-        ended_at: None,
-        reason: None,
         sessions: Some((before, after)),
-        extended_until: None,
+        ..Ended::default()
     }
 }

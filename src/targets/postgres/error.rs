@@ -1,5 +1,6 @@
 //! Owns what can go wrong at this target, one variant per failed intention. Never reads a message text: the SQLSTATE decides.
 
+use super::credential::CredentialError;
 use super::render::id;
 use super::tls_files::SSL_ROOT_CA;
 use crate::domain::ErrorClass;
@@ -17,7 +18,7 @@ pub(super) enum Trouble {
     #[error("the answer to `{doing}` has an unexpected shape")]
     Answer { doing: &'static str },
     #[error("the database credential could not be read: {0}")]
-    Credential(#[source] Box<dyn Error + Send + Sync>),
+    Credential(#[source] CredentialError),
     #[error("`{setting}` `{path}` cannot be read")]
     TlsFile {
         setting: &'static str,
@@ -119,6 +120,14 @@ impl Trouble {
         }
     }
 
+    /// The server did not take user and password.
+    pub(super) fn is_refused_login(&self) -> bool {
+        let Self::Pg(PgError::Login { code, .. }) = self else {
+            return false;
+        };
+        matches!(code.as_str(), "28P01" | "28000")
+    }
+
     /// A lock did not come.
     pub(super) fn is_lock(&self) -> bool {
         self.sqlstate() == Some("55P03")
@@ -161,10 +170,10 @@ impl Trouble {
         match self {
             Self::Pg(source) => source.class(),
             Self::Undone(source) | Self::InTheWay { source, .. } => source.class(),
-            Self::Replica { .. }
-            | Self::Credential(_)
-            | Self::TlsFile { .. }
-            | Self::OpenKey { .. } => ErrorClass::NeedsOperator,
+            Self::Credential(source) => source.class(),
+            Self::Replica { .. } | Self::TlsFile { .. } | Self::OpenKey { .. } => {
+                ErrorClass::NeedsOperator
+            }
             Self::Random(_) | Self::Busy => ErrorClass::Transient,
             Self::Answer { .. } | Self::Verifier | Self::Recipient { .. } | Self::Seal(_) => {
                 ErrorClass::Bug
@@ -254,8 +263,12 @@ impl Trouble {
             Self::Replica { .. } => {
                 Some("set `hostname` to the writer endpoint of the server".to_owned())
             }
-            Self::Credential(_) => Some(
-                "put the database user and password where the integration's secret points"
+            Self::Credential(source) => Some(
+                source
+                    .hint()
+                    .unwrap_or(
+                        "put the database user and password where the integration's secret points",
+                    )
                     .to_owned(),
             ),
             Self::Refused { hint, .. } => hint.clone(),

@@ -56,14 +56,13 @@ pub(super) fn level(kind: ResourceKind, permission: Permission, server_version: 
     };
     let usage: &[&str] = &["USAGE"];
     match (kind, permission) {
-        (ResourceKind::PostgresRole, _) | (_, Permission::Member) => NOTHING,
-        (_, Permission::ReadOnly) => Level {
+        (_, Permission::ReadOnly) if kind.is_postgresql() => Level {
             database: CONNECT,
             schema: usage,
             table: READ,
             sequence: &[],
         },
-        (_, Permission::ReadWrite) => Level {
+        (_, Permission::ReadWrite) if kind.is_postgresql() => Level {
             database: CONNECT,
             schema: usage,
             table: WRITE,
@@ -87,6 +86,7 @@ pub(super) fn level(kind: ResourceKind, permission: Permission, server_version: 
             table: admin_table,
             sequence: &["USAGE", "UPDATE"],
         },
+        _ => NOTHING,
     }
 }
 
@@ -97,7 +97,8 @@ pub fn published_table() -> String {
         "| resource | level | on the database | on each schema in scope | on each table in scope | on each sequence in scope |".to_owned(),
         "|---|---|---|---|---|---|".to_owned(),
     ];
-    for kind in ResourceKind::ALL {
+    let kinds = ResourceKind::ALL.into_iter();
+    for kind in kinds.filter(|kind| kind.is_postgresql()) {
         for permission in kind.permissions() {
             if *permission == Permission::Member {
                 lines.push(format!(
@@ -146,7 +147,7 @@ mod tests {
     #[test]
     fn no_level_gives_a_way_to_run_code_as_others() {
         for kind in ResourceKind::ALL {
-            for permission in Permission::ALL {
+            for permission in Permission::LEVELS {
                 let level = level(kind, permission, 180_000);
                 let all = [level.database, level.schema, level.table, level.sequence].concat();
                 for banned in ["TRIGGER", "ALL", "EXECUTE", "SET", "ALTER SYSTEM"] {

@@ -6,6 +6,7 @@ mod blockers;
 mod cleanup;
 mod close_all;
 mod compare;
+mod credential;
 mod door;
 mod end;
 mod error;
@@ -35,6 +36,7 @@ mod tls_files;
 mod together;
 
 pub use close_all::close_all_sql;
+pub use credential::{CredentialError, CredentialSource, DatabaseCredential};
 pub use levels::published_table;
 pub use settings::SETTINGS;
 
@@ -48,7 +50,6 @@ use crate::domain::{
 };
 use crate::pg::ConnectOptions;
 use crate::policy::{EndWarrant, Permit};
-use crate::secret::Secret;
 use access_role::Hurry;
 use async_trait::async_trait;
 use error::Trouble;
@@ -61,27 +62,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The kind of integration this target is for.
 pub const KIND: &str = "postgresql";
-
-/// The database user the connector logs in as.
-#[derive(Debug, Clone)]
-pub struct DatabaseCredential {
-    /// Its name.
-    pub username: String,
-    /// Its password.
-    pub password: Secret,
-    /// The host the secret is for, where it says; another host is refused.
-    pub host: Option<String>,
-}
-
-/// Where a target gets its credential from; asked again for every new connection, so that a rotation needs no restart.
-#[async_trait]
-pub trait CredentialSource: Send + Sync {
-    /// Fetches the present credential.
-    ///
-    /// # Errors
-    /// When the place of the secret cannot be read or holds something else.
-    async fn fetch(&self) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>>;
-}
 
 /// One PostgreSQL server, seen from one home database.
 pub struct PostgresTarget {
@@ -116,12 +96,13 @@ impl PostgresTarget {
         })
     }
 
-    /// Returns how others that only read may connect to the home database, and the role to act as where one is set.
+    /// Returns how others that only read may connect to the home database, and the role to act as where one is set. The
+    /// server has let us in this way just now.
     ///
     /// # Errors
-    /// When the secret or the certificate authority cannot be read.
+    /// When the secret or the certificate authority cannot be read, or the server does not let us in.
     pub async fn connection(&self) -> Result<(ConnectOptions, Option<String>), TargetError> {
-        let options = self.pool.options(&self.settings.home.database).await?;
+        let options = self.pool.proven_options().await?;
         Ok((options, self.settings.admin_role.clone()))
     }
 
@@ -206,9 +187,7 @@ impl PostgresTarget {
                     .await?;
                 Ok(Applied {
                     evidence,
-                    credential: None,
-                    login: None,
-                    started_at: None,
+                    ..Applied::default()
                 })
             }
             Change::StartGrant(planned) => self.start_grant(permit, start, planned).await,
@@ -218,9 +197,15 @@ impl PostgresTarget {
             }
             Change::SetCredential { login } => self.set_credential(permit, start, login).await,
             Change::Verify => self.verify(&start.grant).await,
-            Change::CloseDoor | Change::EndSessions | Change::BlockLogin | Change::CleanUp => {
-                Err(wrong_step("a start"))
-            }
+            Change::CloseDoor
+            | Change::EndSessions
+            | Change::BlockLogin
+            | Change::CleanUp
+            | Change::Remember(_)
+            | Change::PreparePermissionSet { .. }
+            | Change::Assign
+            | Change::PrepareUser { .. }
+            | Change::GiveRights => Err(wrong_step("a start")),
         }
     }
 
@@ -262,6 +247,11 @@ impl PostgresTarget {
             Change::EndSessions => self.end_sessions(conn, warrant).await,
             Change::BlockLogin => self.block_login(conn, warrant).await,
             Change::PrepareAccessRole { .. }
+            | Change::Remember(_)
+            | Change::PreparePermissionSet { .. }
+            | Change::Assign
+            | Change::PrepareUser { .. }
+            | Change::GiveRights
             | Change::StartGrant(_)
             | Change::MoveExpiry { .. }
             | Change::SetCredential { .. }
@@ -269,6 +259,19 @@ impl PostgresTarget {
             | Change::CleanUp => Err(wrong_step("an end")),
         }
     }
+}
+
+/// Refuses what is in no PostgreSQL server.
+fn check_kind(grant: &Grant) -> Result<(), Trouble> {
+    let kind = grant.resource.kind();
+    if kind.is_postgresql() {
+        return Ok(());
+    }
+    Err(Trouble::refused(
+        ErrorClass::Bug,
+        "wrong_resource_type",
+        format!("a PostgreSQL server has no resources of type `{kind}`"),
+    ))
 }
 
 fn wrong_step(of: &str) -> Trouble {
@@ -306,6 +309,7 @@ impl Target for PostgresTarget {
 
     async fn plan_start(&self, permit: &Permit, start: &Start) -> Result<Plan, TargetError> {
         let planned = async {
+            check_kind(&start.grant)?;
             password::recipient(&start.recipient)?;
             self.plan_with(permit, &start.grant, |seen| {
                 plan::start(&self.settings.home, start, seen)

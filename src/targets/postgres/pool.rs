@@ -1,10 +1,10 @@
 //! Owns the connections of one target. Never lets an end wait behind a start, nor a person who takes all connections lock us out.
 
+use super::credential::{CredentialSource, Credentials, DatabaseCredential};
 use super::error::Trouble;
 use super::identity::{BEGAN, Identity};
 use super::render::{id, lit};
 use super::settings::{DEFAULT_ADMIN_ROLE, Place, Settings};
-use super::{CredentialSource, DatabaseCredential};
 use crate::cut;
 use crate::pg::{BatchOutcome, ConnectOptions, Session};
 use std::collections::HashMap;
@@ -50,15 +50,13 @@ pub(super) enum For {
 /// The connections of one target.
 pub(super) struct Pool {
     settings: Settings,
-    source: Arc<dyn CredentialSource>,
+    credentials: Credentials,
     idle: Mutex<HashMap<String, Vec<(Opened, Instant)>>>,
     work: Semaphore,
     ends: Semaphore,
     holding: AtomicBool,
     reserve: Arc<AsyncMutex<Option<Opened>>>,
     server: Mutex<Standing>,
-    /// The credential that worked last: an end must not fail because the place of the secret is away.
-    known: Mutex<Option<DatabaseCredential>>,
 }
 
 /// The server connections lead to now.
@@ -172,14 +170,13 @@ impl Pool {
     pub(super) fn new(settings: Settings, source: Arc<dyn CredentialSource>) -> Self {
         Self {
             settings,
-            source,
+            credentials: Credentials::new(source),
             idle: Mutex::default(),
             work: Semaphore::new(WORK_SLOTS),
             ends: Semaphore::new(END_SLOTS),
             holding: AtomicBool::new(false),
             reserve: Arc::default(),
             server: Mutex::default(),
-            known: Mutex::default(),
         }
     }
 
@@ -356,45 +353,98 @@ impl Pool {
         }
     }
 
-    /// Returns how to connect, with the present credential.
-    pub(super) async fn options(&self, database: &str) -> Result<ConnectOptions, Trouble> {
-        let credential = self.credential().await?;
-        Ok(ConnectOptions {
-            host: self.settings.host.clone(),
-            port: self.settings.port,
-            database: database.to_owned(),
-            user: credential.username,
-            password: credential.password,
-            ssl_mode: self.settings.tls,
-            root_ca_pem: self.settings.tls_files.root_ca().await?,
-            client: self.settings.tls_files.client().await?,
-            application_name: APPLICATION_NAME.to_owned(),
-            pass_over_replicas: true,
-            names: ConnectOptions::system_names(),
-        })
+    /// Returns how to connect to the home database, in a way the server let us in just now.
+    pub(super) async fn proven_options(&self) -> Result<ConnectOptions, Trouble> {
+        let place = self.place();
+        let (_, options) = self.log_in(&place, &self.settings.home.database).await?;
+        Ok(options)
     }
 
     /// Opens a connection to a replica, which is not counted among ours.
     pub(super) async fn replica(&self, place: &Place) -> Result<Session, Trouble> {
-        let options = ConnectOptions {
-            host: place.host.clone(),
-            port: place.port,
-            pass_over_replicas: false,
-            ..self.options(&self.settings.home.database).await?
-        };
-        let session = Session::connect(&options).await?;
+        let (session, _) = self.log_in(place, &self.settings.home.database).await?;
         self.become_admin(&session).await?;
         Ok(session)
     }
 
-    async fn connect(&self, database: &str) -> Result<Opened, Trouble> {
-        let credential = self.credential().await?;
-        let options = ConnectOptions {
+    fn place(&self) -> Place {
+        Place {
+            host: self.settings.host.clone(),
+            port: self.settings.port,
+        }
+    }
+
+    /// Logs in with the present credential; if that one is refused, with those it may have been rotated to or from.
+    async fn log_in(
+        &self,
+        place: &Place,
+        database: &str,
+    ) -> Result<(Session, ConnectOptions), Trouble> {
+        let holding = self.holding.load(Ordering::Relaxed);
+        let mut credential = self.credentials.present(holding).await?;
+        let mut tried = Vec::new();
+        let mut refusal = None;
+        loop {
+            self.fits(&credential)?;
+            let options = self.options(place, database, &credential).await?;
+            match Session::connect(&options).await.map_err(Trouble::from) {
+                Ok(session) => {
+                    self.credentials.worked(credential);
+                    return Ok((session, options));
+                }
+                Err(error) if error.is_refused_login() => {
+                    let first = refusal.get_or_insert(error);
+                    tried.push(credential);
+                    match self.credentials.next(&tried, holding).await {
+                        Some(next) => credential = next,
+                        None => return Err(refusal.unwrap_or(Trouble::Busy)),
+                    }
+                    tracing::info!(error = %first, "the login was refused, trying another version of the secret");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn options(
+        &self,
+        place: &Place,
+        database: &str,
+        credential: &DatabaseCredential,
+    ) -> Result<ConnectOptions, Trouble> {
+        Ok(ConnectOptions {
+            host: place.host.clone(),
+            port: place.port,
+            database: database.to_owned(),
             user: credential.username.clone(),
             password: credential.password.clone(),
-            ..self.options(database).await?
-        };
-        let session = Session::connect(&options).await?;
+            ssl_mode: self.settings.tls,
+            root_ca_pem: self.settings.tls_files.root_ca().await?,
+            client: self.settings.tls_files.client().await?,
+            application_name: APPLICATION_NAME.to_owned(),
+            pass_over_replicas: *place == self.place(),
+            names: ConnectOptions::system_names(),
+        })
+    }
+
+    /// A secret that says its host goes to no other one.
+    fn fits(&self, credential: &DatabaseCredential) -> Result<(), Trouble> {
+        match &credential.host {
+            Some(host) if *host != self.settings.host => Err(Trouble::operator(
+                "secret_for_another_host",
+                format!(
+                    "the secret is for host `{}`, the integration says `{}`",
+                    crate::domain::shown(host),
+                    self.settings.host
+                ),
+                "correct `hostname`, or point the integration at the secret of this server",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    async fn connect(&self, database: &str) -> Result<Opened, Trouble> {
+        let (session, _) = self.log_in(&self.place(), database).await?;
         if session.server().in_recovery {
             return Err(Trouble::Replica {
                 host: self.settings.host.clone(),
@@ -418,37 +468,11 @@ impl Pool {
             .flatten();
         let server = self.recognise(&session, began.unwrap_or_default()).await?;
         self.become_admin(&session).await?;
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(credential);
         Ok(Opened {
             session,
             server,
             at: Instant::now(),
         })
-    }
-
-    async fn credential(&self) -> Result<DatabaseCredential, Trouble> {
-        let fetched = match self.source.fetch().await {
-            Ok(credential) => credential,
-            Err(error) => {
-                let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                return match known.clone() {
-                    Some(credential) if self.holding.load(Ordering::Relaxed) => Ok(credential),
-                    _ => Err(Trouble::Credential(error)),
-                };
-            }
-        };
-        match &fetched.host {
-            Some(host) if *host != self.settings.host => Err(Trouble::operator(
-                "secret_for_another_host",
-                format!(
-                    "the secret is for host `{}`, the integration says `{}`",
-                    crate::domain::shown(host),
-                    self.settings.host
-                ),
-                "correct `hostname`, or point the integration at the secret of this server",
-            )),
-            _ => Ok(fetched),
-        }
     }
 
     /// Acts as the admin role from here on, and reads back that it is so: some servers ignore a setting without a word.

@@ -76,6 +76,7 @@ fn recorded(line: Line<'_>) -> Result<Option<RecordedGrant>, Trouble> {
         login: line.text(7)?.to_owned(),
         started_at: line.maybe_time(8)?,
         ended: line.maybe_time(9)?.zip(reason),
+        undecided: false,
         closed: line.yes(11)?,
     }))
 }

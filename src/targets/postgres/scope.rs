@@ -203,11 +203,10 @@ fn in_scope(scope: Scope<'_>, what: &str) -> String {
 }
 
 fn relations(scope: Scope<'_>, what: &str, privileges: &[&str]) -> String {
-    let not_peoples = match scope.resource.kind() {
-        ResourceKind::PostgresTable => String::new(),
-        ResourceKind::PostgresDatabase
-        | ResourceKind::PostgresSchema
-        | ResourceKind::PostgresRole => not_peoples("c.relowner"),
+    let not_peoples = if scope.resource.kind() == ResourceKind::PostgresTable {
+        String::new()
+    } else {
+        not_peoples("c.relowner")
     };
     format!(
         "SELECT 'missing', '{what}', n.nspname, c.relname, pg_catalog.pg_get_userbyid(c.relowner), pg_catalog.string_agg(p.priv, ', '),\n\
@@ -298,15 +297,16 @@ fn surplus(scope: Scope<'_>) -> String {
 
 fn exists(scope: Scope<'_>) -> String {
     let schema = lit(scope.resource.schema().unwrap_or_default());
-    match scope.resource.kind() {
-        ResourceKind::PostgresSchema => {
-            format!("EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = {schema})")
-        }
-        ResourceKind::PostgresTable => format!(
+    let kind = scope.resource.kind();
+    if kind == ResourceKind::PostgresSchema {
+        return format!("EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = {schema})");
+    }
+    if kind == ResourceKind::PostgresTable {
+        return format!(
             "EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace\n\
              WHERE n.nspname = {schema} AND c.relname = {} AND c.relkind IN {TABLE_KINDS})",
             lit(scope.resource.name())
-        ),
-        ResourceKind::PostgresDatabase | ResourceKind::PostgresRole => "true".to_owned(),
+        );
     }
+    "true".to_owned()
 }

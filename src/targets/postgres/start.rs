@@ -91,6 +91,7 @@ impl PostgresTarget {
             credential: Some(sealed.map_or(CredentialChange::Unchanged, CredentialChange::New)),
             login: Some(planned.login.clone()),
             started_at: Some(started_at),
+            ..Applied::default()
         })
     }
 
@@ -110,6 +111,7 @@ impl PostgresTarget {
             credential: Some(CredentialChange::Unchanged),
             login: Some(row.login.clone()),
             started_at: row.started_at,
+            ..Applied::default()
         };
         if planned.set_password && owes_password {
             let set = self.set_credential(permit, start, &row.login).await?;
@@ -162,7 +164,7 @@ impl PostgresTarget {
             evidence: Evidence::default().with("login", login),
             credential: Some(CredentialChange::New(sealed)),
             login: Some(login.to_owned()),
-            started_at: None,
+            ..Applied::default()
         })
     }
 
@@ -196,6 +198,7 @@ impl PostgresTarget {
             credential: Some(CredentialChange::Unchanged),
             login: Some(row.login.clone()),
             started_at: row.started_at,
+            ..Applied::default()
         };
         self.pool.put(conn);
         Ok(applied)
@@ -243,9 +246,9 @@ impl PostgresTarget {
         }
         Ok(Applied {
             evidence,
-            credential: None,
             login: Some(row.login.clone()),
             started_at: row.started_at,
+            ..Applied::default()
         })
     }
 }

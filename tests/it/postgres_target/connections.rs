@@ -6,7 +6,9 @@ use crate::support::gate::{Gate, Trap};
 use crate::support::pooler::Pooler;
 use apono_connector::domain::{EndReason, ErrorClass, Integration, Permission};
 use apono_connector::secret::Secret;
-use apono_connector::targets::postgres::{CredentialSource, DatabaseCredential, PostgresTarget};
+use apono_connector::targets::postgres::{
+    CredentialError, CredentialSource, DatabaseCredential, PostgresTarget,
+};
 use apono_connector::targets::{Target, TargetError};
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex};
@@ -17,7 +19,7 @@ struct Safe(Mutex<DatabaseCredential>);
 
 #[async_trait]
 impl CredentialSource for Safe {
-    async fn fetch(&self) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>> {
+    async fn fetch(&self) -> Result<DatabaseCredential, CredentialError> {
         Ok(self.0.lock().unwrap().clone())
     }
 }

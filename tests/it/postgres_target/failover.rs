@@ -9,7 +9,7 @@ use apono_connector::control::fake::FakeControl;
 use apono_connector::domain::{
     CredentialChange, EndReason, Grant, Integration, Order, Permission, TaskId, TaskOutcome,
 };
-use apono_connector::executor::{Executor, Options, Parts};
+use apono_connector::executor::{Executor, Options, Parts, Recall};
 use apono_connector::ledger::{Faults, Ledger, LedgerOptions};
 use apono_connector::pg::Session;
 use apono_connector::policy::Guardrails;
@@ -62,6 +62,7 @@ impl Stage {
             Parts {
                 clock: Arc::clone(&clock),
                 ledger: ledger.clone(),
+                recall: Arc::new(Recall::new(ledger.clone())),
                 control: Arc::new(control.clone()),
                 registry: Arc::new(Registry::default().with("postgresql", targets)),
                 synchroniser: Arc::new(NoInventory),

@@ -12,7 +12,9 @@ use apono_connector::policy::{
     Authorization, EndWarrant, Guardrails, Judged, Permit, WarrantSource, judge,
 };
 use apono_connector::secret::Secret;
-use apono_connector::targets::postgres::{CredentialSource, DatabaseCredential, PostgresTarget};
+use apono_connector::targets::postgres::{
+    CredentialError, CredentialSource, DatabaseCredential, PostgresTarget,
+};
 use apono_connector::targets::{Applied, Ended, Target, TargetError};
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -46,7 +48,7 @@ struct Fixed(DatabaseCredential);
 
 #[async_trait]
 impl CredentialSource for Fixed {
-    async fn fetch(&self) -> Result<DatabaseCredential, Box<dyn std::error::Error + Send + Sync>> {
+    async fn fetch(&self) -> Result<DatabaseCredential, CredentialError> {
         Ok(self.0.clone())
     }
 }
@@ -181,6 +183,7 @@ impl World {
             grant: grant.clone(),
             recipient: self.identity.to_public().to_string(),
             attempt: 1,
+            checkpoint: None,
             lease_deadline: now() + Duration::from_secs(60),
         }
     }

@@ -6,7 +6,7 @@ use apono_connector::domain::{
     Failure, Grant, GrantId, Integration, IntegrationId, Order, Permission, Principal,
     ResourceKind, ResourceRef, TaskId, TaskOutcome,
 };
-use apono_connector::executor::{Executor, Options, Parts, Synchroniser};
+use apono_connector::executor::{Executor, Options, Parts, Recall, Synchroniser};
 use apono_connector::ledger::{Faults, Ledger, LedgerOptions};
 use apono_connector::policy::Guardrails;
 use apono_connector::targets::Registry;
@@ -198,6 +198,7 @@ fn executor(
         Parts {
             clock: Arc::clone(clock),
             ledger: ledger.clone(),
+            recall: Arc::new(Recall::new(ledger.clone())),
             control: Arc::new(control.clone()),
             registry: Arc::new(Registry::default().with("fake", Box::new(system.clone()))),
             synchroniser: Arc::new(NoInventory),

@@ -172,6 +172,18 @@ impl World {
         plane_options: &[&str],
         pace: Pace,
     ) -> Self {
+        let world = Self::bare(cluster, environment, plane_options, pace).await;
+        world.add_integration("orders");
+        world
+    }
+
+    /// Starts the control plane alone.
+    async fn bare(
+        cluster: &'static Cluster,
+        environment: &[(&str, &str)],
+        plane_options: &[&str],
+        pace: Pace,
+    ) -> Self {
         let road = set_up_admin_road(cluster).await;
         let folder = tempfile::tempdir().unwrap();
         let own = |text: &&str| (*text).to_owned();
@@ -191,7 +203,20 @@ impl World {
         };
         world.prepare_files();
         world.start_plane();
-        world.add_integration("orders");
+        world
+    }
+
+    /// Starts all but the connector, with the credential of `orders` where a reference says, and more configuration.
+    pub(crate) async fn prepare_with_secret(
+        cluster: &'static Cluster,
+        secret: &str,
+        configuration: impl FnOnce(&Self) -> String,
+    ) -> Self {
+        let world = Self::bare(cluster, &[], &[], Pace::default()).await;
+        let more = configuration(&world);
+        let all = fs::read_to_string(world.path("connector.toml")).unwrap() + &more;
+        world.write("connector.toml", &all);
+        world.add_changed_integration("test-connector", "orders", &[("secret", secret)]);
         world
     }
 
@@ -352,7 +377,7 @@ impl World {
     }
 
     /// Registers the database under a name and for a connector, with some settings changed; `type` and `secret` are the
-    /// type and the name of the secret's file.
+    /// type and the name of the secret's file, or a whole reference.
     pub(crate) fn add_changed_integration(
         &self,
         connector: &str,
@@ -376,8 +401,10 @@ impl World {
                 .map(|(key, value)| (*key, (*value).to_owned())),
         );
         let kind = settings.remove("type").unwrap();
-        let secret = self.path(&settings.remove("secret").unwrap());
-        let secret = format!("file:{}", secret.display());
+        let mut secret = settings.remove("secret").unwrap();
+        if !secret.contains(':') {
+            secret = format!("file:{}", self.path(&secret).display());
+        }
         let settings: Vec<String> = settings
             .iter()
             .map(|(key, value)| format!("--setting={key}={value}"))

@@ -135,13 +135,12 @@ fn in_database(scope: Scope<'_>, server_version: u32) -> String {
 
 /// What it is to get on objects made later, beyond what its level covers.
 fn defaults(scope: Scope<'_>, role: &str, [table, sequence, schema]: [&str; 3]) -> String {
-    let covered = match scope.resource.kind() {
-        ResourceKind::PostgresDatabase => "true".to_owned(),
-        ResourceKind::PostgresSchema => format!(
-            "g.nspname IS NOT DISTINCT FROM {}::name",
-            scope.resource.schema().map_or("NULL".to_owned(), lit)
-        ),
-        ResourceKind::PostgresTable | ResourceKind::PostgresRole => "false".to_owned(),
+    let kind = scope.resource.kind();
+    let covered = if kind == ResourceKind::PostgresSchema {
+        let schema = scope.resource.schema().map_or("NULL".to_owned(), lit);
+        format!("g.nspname IS NOT DISTINCT FROM {schema}::name")
+    } else {
+        (kind == ResourceKind::PostgresDatabase).to_string()
     };
     format!(
         "SELECT 'excess', pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s REVOKE %s ON %s FROM ', pg_catalog.pg_get_userbyid(d.defaclrole),\n\

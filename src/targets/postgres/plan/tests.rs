@@ -26,6 +26,7 @@ fn order() -> Start {
         },
         recipient: String::new(),
         attempt: 2,
+        checkpoint: None,
         lease_deadline: at("2030-01-01T00:01:00Z"),
     }
 }
@@ -93,6 +94,11 @@ fn planned(seen: &Observed) -> StartGrant {
         .find_map(|step| match step.change {
             Change::StartGrant(planned) => Some(planned),
             Change::PrepareAccessRole { .. }
+            | Change::Remember(_)
+            | Change::PreparePermissionSet { .. }
+            | Change::Assign
+            | Change::PrepareUser { .. }
+            | Change::GiveRights
             | Change::MoveExpiry { .. }
             | Change::SetCredential { .. }
             | Change::Verify
@@ -112,7 +118,12 @@ fn kinds(plan: &Plan) -> Vec<&'static str> {
             Change::StartGrant(_) => "start",
             Change::SetCredential { .. } => "credential",
             Change::Verify => "verify",
-            Change::MoveExpiry { .. }
+            Change::Remember(_)
+            | Change::PreparePermissionSet { .. }
+            | Change::Assign
+            | Change::PrepareUser { .. }
+            | Change::GiveRights
+            | Change::MoveExpiry { .. }
             | Change::CloseDoor
             | Change::EndSessions
             | Change::BlockLogin

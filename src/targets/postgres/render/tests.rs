@@ -24,6 +24,7 @@ fn order(path: &[&str]) -> Start {
         },
         recipient: String::new(),
         attempt: 1,
+        checkpoint: None,
         lease_deadline: "2030-01-01T00:01:00Z".parse().unwrap(),
     }
 }
