@@ -108,10 +108,14 @@ impl Account {
                 "Condition": condition,
             }],
         });
+        self.role_trusting(name, trust.to_string()).await;
+    }
+
+    async fn role_trusting(&self, name: &str, trust: String) {
         self.iam
             .create_role()
             .role_name(name)
-            .assume_role_policy_document(trust.to_string())
+            .assume_role_policy_document(trust)
             .send()
             .await
             .unwrap();
@@ -138,6 +142,17 @@ fn may_assume() -> String {
     .to_string()
 }
 
+/// The trust policy as the page tells it.
+fn documented_trust(account: &str, external_id: &str) -> String {
+    let page = include_str!("../../docs/aws.md");
+    let policy = page.split("```json").nth(1).unwrap();
+    let policy = policy.split("```").next().unwrap();
+    assert!(policy.contains("ASSUMING_ROLE_ARN") && policy.contains("EXTERNAL_ID"));
+    policy
+        .replace("ASSUMING_ROLE_ARN", &format!("arn:aws:iam::{account}:root"))
+        .replace("EXTERNAL_ID", external_id)
+}
+
 fn external_id(id: &str) -> serde_json::Value {
     serde_json::json!({"StringEquals": {"sts:ExternalId": id}})
 }
@@ -158,7 +173,7 @@ async fn a_chain_of_roles_ends_in_the_last_account_and_carries_connector_and_gra
     let (key, secret) = own.user().await;
     let grant = GrantId::generate();
     management
-        .role("apono", own.id, ASSUME, external_id("right"))
+        .role_trusting("apono", documented_trust(own.id, "right"))
         .await;
     // The trust policy proves what the session carries.
     let condition = serde_json::json!({"StringEquals": {
@@ -365,10 +380,10 @@ async fn a_clock_that_is_20_minutes_off_is_named_with_both_times() {
 #[tokio::test]
 async fn sessions_are_kept_shared_and_renewed_half_way_through() {
     let clock = Arc::new(FakeClock::at(SystemClock.now()));
-    // moto gives real hours and does not look at signatures, so its clock may differ from ours.
-    let url = Emulator::moto().url();
+    // It gives an hour from the real time and does not look at signatures, so its clock may differ from ours.
+    let recorder = Recorder::start().await;
     let shared: SharedClock = Arc::<FakeClock>::clone(&clock);
-    let sessions = Sessions::new(options(&url, "AKIATEST", "any", shared));
+    let sessions = Sessions::new(options(&recorder.url, "AKIATEST", "any", shared));
     let hops = chain(&[
         ("arn:aws:iam::650000000041:role/a", Some("one")),
         ("arn:aws:iam::650000000042:role/b", None),
@@ -390,8 +405,9 @@ async fn sessions_are_kept_shared_and_renewed_half_way_through() {
     let second = key(Purpose::Connector).await;
     assert_ne!(second, first);
     assert_ne!(key(grant).await, of_grant);
-    // A client that was made before has the new one too.
     assert_eq!(key(Purpose::Connector).await, second);
+    // Both roles for the connector and the last one for the grant, once and once more.
+    assert_eq!(recorder.requests().len(), 6);
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ mod aws_emulators;
 #[cfg(test)]
 mod aws_front;
 #[cfg(test)]
+mod aws_operations;
+#[cfg(test)]
 mod aws_sessions;
 #[cfg(test)]
 mod bad_orders;

@@ -1,5 +1,6 @@
 //! Owns a server that plays STS and IAM, and remembers every request: what the emulators do not look at.
 
+use apono_connector::clock::{Clock, SystemClock};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -7,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -66,9 +68,10 @@ async fn answer(State(requests): State<Requests>, headers: HeaderMap, body: Byte
         requests.push(request.clone());
         requests.len()
     };
+    let end = SystemClock.now() + Duration::from_secs(3600);
     match request.field("Action") {
         "AssumeRole" => format!(
-            "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA{number}</AccessKeyId><SecretAccessKey>secret-{number}</SecretAccessKey><SessionToken>token-{number}</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
+            "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA{number}</AccessKeyId><SecretAccessKey>secret-{number}</SecretAccessKey><SessionToken>token-{number}</SessionToken><Expiration>{end}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
         )
         .into_response(),
         "GetCallerIdentity" => "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:sts::650000000099:assumed-role/x/y</Arn><Account>650000000099</Account></GetCallerIdentityResult></GetCallerIdentityResponse>".into_response(),
