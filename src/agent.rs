@@ -159,9 +159,11 @@ async fn executor(
 ) -> anyhow::Result<Executor> {
     let control = Arc::new(control_plane(config, clock)?);
     let connector: &ConnectorId = &config.control_plane.connector;
-    let targets = PostgresTargets::new(connector.clone(), stores::open(config));
+    let aws = aws::Aws::new(config, clock);
+    let secrets = stores::open(config, &aws.sessions);
+    let targets = PostgresTargets::new(connector.clone(), secrets);
     let recall = Arc::new(Recall::new(ledger.clone()));
-    let organizations = aws::Aws::new(config, clock).organizations(config, clock, &recall);
+    let organizations = aws.organizations(config, clock, &recall);
     let registry = Registry::default()
         .with(postgres::KIND, Box::new(targets.clone()))
         .with(identity_center::KIND, Box::new(organizations));

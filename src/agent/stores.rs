@@ -1,20 +1,21 @@
 //! Owns the putting together of the stores of secrets from the configuration. Connects nowhere.
 
 use super::answers::Secrets;
+use crate::aws::{Chain, Purpose, SdkConfig, Sessions};
 use crate::config::{Config, KubernetesConfig, VaultConfig, VaultKvConfig, VaultLoginConfig};
 use crate::secrets::{
     AwsAccess, AwsSecretsManager, FileStore, KeptSecrets, KubernetesOptions, KubernetesSecrets,
     KvVersion, Stores, VaultLogin, VaultOptions, VaultSecrets,
 };
 use async_trait::async_trait;
-use aws_types::SdkConfig;
 use std::error::Error;
 use std::sync::Arc;
 
 /// Makes the stores the configuration names.
-pub(super) fn open(config: &Config) -> Secrets {
+pub(super) fn open(config: &Config, sessions: &Sessions) -> Secrets {
     let aws: Arc<dyn AwsAccess> = Arc::new(Aws {
         region: config.aws.region.clone(),
+        sessions: sessions.clone(),
     });
     let stores = Stores {
         files: FileStore::default(),
@@ -74,9 +75,10 @@ fn vault(from: &VaultConfig) -> VaultOptions {
     }
 }
 
-/// The connector's own credentials, as the SDK finds them.
+/// The connector's own credentials.
 struct Aws {
     region: Option<String>,
+    sessions: Sessions,
 }
 
 #[async_trait]
@@ -86,10 +88,10 @@ impl AwsAccess for Aws {
         region: Option<&str>,
     ) -> Result<SdkConfig, Box<dyn Error + Send + Sync>> {
         let region = region.or(self.region.as_deref()).ok_or("no AWS region")?;
-        let region = aws_types::region::Region::new(region.to_owned());
-        Ok(aws_config::defaults(aws_config::BehaviorVersion::latest())
-            .region(region)
-            .load()
-            .await)
+        let own = Chain {
+            region: region.to_owned(),
+            hops: Vec::new(),
+        };
+        Ok(self.sessions.config(&own, &Purpose::Connector).await?)
     }
 }

@@ -17,3 +17,6 @@ pub use error::AwsError;
 pub use refusal::refused;
 pub use sessions::{Sessions, SessionsOptions};
 pub use wire::NotAfter;
+
+// What a client is made of; rooms that only pass it on name it from here.
+pub use aws_types::SdkConfig;

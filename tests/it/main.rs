@@ -9,7 +9,11 @@ mod aws_emulators;
 #[cfg(test)]
 mod aws_front;
 #[cfg(test)]
+mod aws_operations;
+#[cfg(test)]
 mod aws_proxy;
+#[cfg(test)]
+mod aws_sessions;
 #[cfg(test)]
 mod bad_orders;
 #[cfg(test)]
