@@ -8,7 +8,7 @@ use crate::executor::Synchroniser;
 use crate::inventory::{PostgresCatalog, ReportError, Reporter};
 use crate::secrets::{Credential, KeptSecrets, SecretError, Stores, Wanted};
 use crate::targets::postgres::{
-    self, CredentialError, CredentialSource, DatabaseCredential, PostgresTarget,
+    self, CredentialSource, DatabaseCredential, LookupError, PostgresTarget,
 };
 use crate::targets::{Target, TargetError, TargetFactory};
 use async_trait::async_trait;
@@ -71,17 +71,17 @@ struct Secret {
 }
 
 impl Secret {
-    fn wanted(&self) -> Result<&Wanted, CredentialError> {
+    fn wanted(&self) -> Result<&Wanted, LookupError> {
         self.wanted.as_ref().ok_or_else(|| {
             let problem = "the integration has no secret reference";
-            CredentialError::new(ErrorClass::NeedsOperator, problem)
+            LookupError::new(ErrorClass::NeedsOperator, problem)
         })
     }
 }
 
 #[async_trait]
 impl CredentialSource for Secret {
-    async fn fetch(&self) -> Result<DatabaseCredential, CredentialError> {
+    async fn fetch(&self) -> Result<DatabaseCredential, LookupError> {
         let found = self.secrets.fetch(self.wanted()?).await;
         found.map(database_credential).map_err(credential_error)
     }
@@ -89,7 +89,7 @@ impl CredentialSource for Secret {
     async fn fetch_anew(
         &self,
         refused: &DatabaseCredential,
-    ) -> Result<Option<DatabaseCredential>, CredentialError> {
+    ) -> Result<Option<DatabaseCredential>, LookupError> {
         let refused = Credential {
             username: refused.username.clone(),
             password: refused.password.clone(),
@@ -101,7 +101,7 @@ impl CredentialSource for Secret {
             .map_err(credential_error)
     }
 
-    async fn fetch_previous(&self) -> Result<Option<DatabaseCredential>, CredentialError> {
+    async fn fetch_previous(&self) -> Result<Option<DatabaseCredential>, LookupError> {
         let found = self.secrets.fetch_previous(self.wanted()?).await;
         found
             .map(|found| found.map(database_credential))
@@ -118,7 +118,7 @@ fn database_credential(found: Credential) -> DatabaseCredential {
 }
 
 /// A store that is away may come back; whatever else is wrong with a secret, a person has to put right.
-fn credential_error(error: SecretError) -> CredentialError {
+fn credential_error(error: SecretError) -> LookupError {
     let class = match error.class() {
         passing @ (ErrorClass::Transient | ErrorClass::Throttled) => passing,
         ErrorClass::Unauthorised
@@ -128,7 +128,7 @@ fn credential_error(error: SecretError) -> CredentialError {
         | ErrorClass::Bug => ErrorClass::NeedsOperator,
     };
     let hint = error.hint().to_owned();
-    CredentialError::new(class, error).with_hint(hint)
+    LookupError::new(class, error).with_hint(hint)
 }
 
 /// Walks an integration and reports what changed.

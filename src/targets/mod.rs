@@ -5,6 +5,7 @@ mod error;
 pub mod fake;
 mod memory;
 pub mod postgres;
+pub mod rds;
 mod registry;
 
 pub use error::TargetError;
