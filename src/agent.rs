@@ -3,6 +3,7 @@
 mod answers;
 mod stores;
 
+use crate::aws::{Sessions, SessionsOptions};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, LogFormat, TokenConfig};
 use crate::control::{HttpControlPlane, HttpOptions, OutboundProxy, TimeLimits, TokenSource};
@@ -12,7 +13,7 @@ use crate::ledger::{Event, Ledger, LedgerOptions};
 use crate::lifecycle::{Ending, Lifecycle, StopSignals};
 use crate::operator::{self, Answer, Request};
 use crate::policy::Guardrails;
-use crate::targets::{Registry, postgres};
+use crate::targets::{Registry, postgres, rds};
 use crate::telemetry::listener::{self, Shown};
 use crate::telemetry::logging::{self, Format};
 use crate::telemetry::{Health, metrics::Metrics};
@@ -158,8 +159,22 @@ async fn executor(
 ) -> anyhow::Result<Executor> {
     let control = Arc::new(control_plane(config, clock)?);
     let connector: &ConnectorId = &config.control_plane.connector;
-    let targets = PostgresTargets::new(connector.clone(), stores::open(config));
-    let registry = Registry::default().with(postgres::KIND, Box::new(targets.clone()));
+    let sessions = Sessions::new(SessionsOptions {
+        connector: connector.clone(),
+        profile: config.aws.profile.clone(),
+        clock: Arc::clone(clock),
+        base: None,
+        endpoint_url: None,
+    });
+    let targets = PostgresTargets {
+        connector: connector.clone(),
+        secrets: stores::open(config, sessions.clone()),
+        sessions,
+        rds_ca_file: config.aws.rds_ca_file.clone(),
+    };
+    let registry = Registry::default()
+        .with(postgres::KIND, Box::new(targets.clone()))
+        .with(rds::KIND, Box::new(targets.clone()));
     let parts = Parts {
         clock: Arc::clone(clock),
         ledger: ledger.clone(),

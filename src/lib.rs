@@ -14,6 +14,7 @@ pub mod policy;
 
 pub mod ledger;
 
+pub mod aws;
 pub mod pg;
 pub mod secrets;
 pub mod targets;

@@ -1,5 +1,6 @@
 //! Owns the answers rooms give each other through the traits they define: credentials for targets, inventory for the executor.
 
+use crate::aws::Sessions;
 use crate::control::ControlPlane;
 use crate::domain::{
     ConnectorId, ErrorClass, Failure, Integration, IntegrationId, InvalidValue, shown,
@@ -10,37 +11,52 @@ use crate::secrets::{Credential, KeptSecrets, SecretError, Stores, Wanted};
 use crate::targets::postgres::{
     self, CredentialSource, DatabaseCredential, LookupError, PostgresTarget,
 };
+use crate::targets::rds::{self, RdsParts, RdsRoad};
 use crate::targets::{Target, TargetError, TargetFactory};
 use async_trait::async_trait;
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The stores of secrets, each credential kept for a short time; one for the whole process.
 pub(super) type Secrets = Arc<KeptSecrets<Stores>>;
 
-/// Makes PostgreSQL targets whose credential comes from the integration's secret reference.
+/// Makes PostgreSQL targets, those of RDS too, whose credential comes from the integration's secret reference.
 #[derive(Clone)]
 pub(super) struct PostgresTargets {
-    connector: ConnectorId,
-    secrets: Secrets,
+    pub(super) connector: ConnectorId,
+    pub(super) secrets: Secrets,
+    pub(super) sessions: Sessions,
+    /// The certificate authorities of RDS where an integration names none.
+    pub(super) rds_ca_file: Option<PathBuf>,
 }
 
 impl PostgresTargets {
-    pub(super) fn new(connector: ConnectorId, secrets: Secrets) -> Self {
-        Self { connector, secrets }
-    }
-
     fn of(&self, integration: &Integration) -> Result<PostgresTarget, TargetError> {
+        let chain = rds::chain(integration);
         let source = Arc::new(Secret {
             wanted: integration.secret.clone().map(|reference| Wanted {
                 reference,
-                region: integration.settings.get("region").cloned(),
+                region: Some(chain.region.clone()).filter(|region| !region.is_empty()),
+                roles: chain.hops.clone(),
             }),
             secrets: Arc::clone(&self.secrets),
         });
-        PostgresTarget::new(self.connector.clone(), integration, source)
-            .map_err(|problems| wrong_settings(integration, &problems))
+        let connector = self.connector.clone();
+        let made = if integration.kind == rds::KIND {
+            let parts = RdsParts {
+                access: Arc::new(RdsRoad {
+                    sessions: self.sessions.clone(),
+                    chain,
+                }),
+                passwords: source,
+                ca_file: self.rds_ca_file.clone(),
+            };
+            rds::target(connector, integration, parts)
+        } else {
+            PostgresTarget::new(connector, integration, source)
+        };
+        made.map_err(|problems| wrong_settings(integration, &problems))
     }
 }
 
@@ -150,7 +166,7 @@ impl Walker {
     }
 
     async fn catalog(&self, integration: &Integration) -> Result<PostgresCatalog, TargetError> {
-        if integration.kind != postgres::KIND {
+        if ![postgres::KIND, rds::KIND].contains(&integration.kind.as_str()) {
             return Err(TargetError::new(
                 ErrorClass::NeedsOperator,
                 "unknown_integration_type",

@@ -280,7 +280,11 @@ impl Check<'_> {
             .or_else(|| self.variable("AWS_DEFAULT_REGION"))
             .or(from_file);
         let region = found.and_then(|found| self.region("aws.region", found));
-        AwsConfig { region }
+        AwsConfig {
+            region,
+            profile: self.word("aws.profile"),
+            rds_ca_file: self.path("aws.rds_ca_file"),
+        }
     }
 
     pub(super) fn region(&mut self, key: &str, (text, origin): (String, Origin)) -> Option<String> {

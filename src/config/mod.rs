@@ -47,6 +47,10 @@ pub struct Config {
 pub struct AwsConfig {
     /// The region where a reference or a setting names none: `AWS_REGION`, else `AWS_DEFAULT_REGION`, else `aws.region`.
     pub region: Option<String>,
+    /// A named profile of the shared AWS configuration: `aws.profile`; the SDK's standard chain when absent.
+    pub profile: Option<String>,
+    /// The certificate authorities of RDS: `aws.rds_ca_file`.
+    pub rds_ca_file: Option<PathBuf>,
 }
 
 /// How to reach the control plane.

@@ -25,7 +25,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ledger", &["clock", "cut", "domain"]),
     // Languages of the outside world.
     ("pg", &["clock", "cut", "domain", "secret"]),
-    ("secrets", &["domain", "secret"]),
+    ("aws", &["clock", "domain"]),
+    ("secrets", &["aws", "domain", "secret"]),
     // The two edges: orders in, changes out.
     ("control", &["clock", "domain", "secret"]),
     ("control/protocol", &[]),
@@ -46,6 +47,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "clock", "cut", "domain", "pg", "policy", "seal", "secret", "targets",
         ],
+    ),
+    (
+        "targets/rds",
+        &["aws", "domain", "secret", "targets", "targets/postgres"],
     ),
     // Orchestration: sees traits, never what stands behind them.
     (
@@ -95,6 +100,16 @@ struct Edge {
     why: &'static str,
 }
 
+/// The rooms that may name the AWS SDK.
+const AWS_ROOMS: &[&str] = &[
+    "src/aws/",
+    "src/inventory/aws_",
+    "src/secrets/",
+    "src/targets/aws_account/",
+    "src/targets/identity_center/",
+    "src/targets/rds/",
+];
+
 /// Where the outside world may be touched.
 const EDGES: &[Edge] = &[
     edge(
@@ -111,6 +126,76 @@ const EDGES: &[Edge] = &[
         &["postgres_protocol"],
         &["src/pg/", "src/targets/postgres/"],
         "verifiers are made beside the logins",
+    ),
+    edge(
+        &["aws_config"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_credential_types"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_iam"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_identitystore"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_organizations"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_rds"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_resourcegroupstagging"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_secretsmanager"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_ssoadmin"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_sdk_sts"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_smithy_types"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_smithy_runtime_api"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_types"],
+        AWS_ROOMS,
+        "`aws` and what is built on it speak to AWS",
+    ),
+    edge(
+        &["aws_smithy_http_client"],
+        &["src/aws/"],
+        "one client, behind the list of actions",
     ),
     edge(&["redb"], &["src/ledger/"], "the ledger is the only store"),
     edge(

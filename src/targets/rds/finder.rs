@@ -1,11 +1,12 @@
 //! Owns where an RDS server is: asked of RDS, remembered, asked again when the server is not there any more. Never changes anything.
 
 use super::settings::RdsSettings;
+use crate::aws::{AwsError, Chain, Purpose, Sessions, refused};
 use crate::domain::{Detail, ErrorClass, shown};
 use crate::targets::postgres::{LookupError, ServerAddress, ServerSource};
 use async_trait::async_trait;
 use aws_sdk_rds::Client;
-use aws_sdk_rds::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_rds::error::ProvideErrorMetadata;
 use aws_sdk_rds::types::{DbCluster, DbInstance};
 use aws_types::SdkConfig;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,7 +38,22 @@ pub trait RdsAccess: Send + Sync {
     ///
     /// # Errors
     /// When a role cannot be taken on.
-    async fn config(&self) -> Result<SdkConfig, LookupError>;
+    async fn config(&self) -> Result<SdkConfig, AwsError>;
+}
+
+/// One chain of roles.
+pub struct RdsRoad {
+    /// The sessions of the process.
+    pub sessions: Sessions,
+    /// Region and roles.
+    pub chain: Chain,
+}
+
+#[async_trait]
+impl RdsAccess for RdsRoad {
+    async fn config(&self) -> Result<SdkConfig, AwsError> {
+        self.sessions.config(&self.chain, &Purpose::Connector).await
+    }
 }
 
 /// Looks for one server.
@@ -143,7 +159,7 @@ impl Finder {
     }
 
     async fn ask(&self) -> Result<Found, LookupError> {
-        let client = Client::new(&self.access.config().await?);
+        let client = Client::new(&self.access.config().await.map_err(unanswered)?);
         let id = &self.settings.instance_id;
         let call = client.describe_db_instances().db_instance_identifier(id);
         match call.send().await {
@@ -155,7 +171,7 @@ impl Finder {
                 _ => Err(self.absent()),
             },
             Err(error) if is_absent(error.code()) => self.cluster(&client, id).await,
-            Err(error) => Err(refused("rds:DescribeDBInstances", &error)),
+            Err(error) => Err(unanswered(refused("rds:DescribeDBInstances", error))),
         }
     }
 
@@ -167,7 +183,7 @@ impl Finder {
                 _ => Err(self.absent()),
             },
             Err(error) if is_absent(error.code()) => Err(self.absent()),
-            Err(error) => Err(refused("rds:DescribeDBClusters", &error)),
+            Err(error) => Err(unanswered(refused("rds:DescribeDBClusters", error))),
         }
     }
 
@@ -351,24 +367,20 @@ fn is_absent(code: Option<&str>) -> bool {
     )
 }
 
-/// Judges by the code alone: what the library prints of an error holds whole answers.
-fn refused<E: ProvideErrorMetadata, R>(action: &str, error: &SdkError<E, R>) -> LookupError {
-    match error.code() {
-        Some("AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation") => operator(
-            format!("`{action}` was refused"),
-            format!("allow {action} to the connector's role"),
-        ),
-        Some("Throttling" | "ThrottlingException" | "RequestLimitExceeded") => {
-            LookupError::new(ErrorClass::Throttled, "RDS asks to slow down")
-        }
-        Some("InternalFailure" | "ServiceUnavailable" | "InternalError") | None => {
-            let problem = "RDS cannot be reached";
-            LookupError::new(ErrorClass::Transient, problem)
-                .with_hint("check that this machine reaches RDS in the region of the integration")
-        }
-        Some(code) => operator(
-            format!("`{action}` was answered with `{}`", shown(code)),
-            "check the connector's AWS role, and the clock of this machine",
-        ),
+/// What AWS refused; the fix goes with it.
+pub(super) fn unanswered(error: AwsError) -> LookupError {
+    let class = match error.class() {
+        passing @ (ErrorClass::Transient | ErrorClass::Throttled) => passing,
+        ErrorClass::Unauthorised
+        | ErrorClass::NotFound
+        | ErrorClass::Conflict
+        | ErrorClass::NeedsOperator
+        | ErrorClass::Bug => ErrorClass::NeedsOperator,
+    };
+    let hint = error.hint().map(str::to_owned);
+    let lookup = LookupError::new(class, error);
+    match hint {
+        Some(hint) => lookup.with_hint(hint),
+        None => lookup,
     }
 }

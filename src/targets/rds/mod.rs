@@ -7,12 +7,13 @@ mod settings;
 mod token;
 
 pub use discovery::{DiscoveredDatabase, Tagged, discover};
-pub use finder::RdsAccess;
+pub use finder::{RdsAccess, RdsRoad};
 pub use settings::{AuthType, RdsSettings, SETTINGS};
 
 use super::postgres::{
     CredentialSource, EndUsers, ManagedServer, PostgresTarget, ServerSource, Words,
 };
+use crate::aws::{Chain, Hop};
 use crate::domain::{ConnectorId, Integration, InvalidValue};
 use finder::Finder;
 use std::path::PathBuf;
@@ -37,6 +38,23 @@ pub struct RdsParts {
     pub passwords: Arc<dyn CredentialSource>,
     /// Certificate authorities of RDS where the integration names none.
     pub ca_file: Option<PathBuf>,
+}
+
+/// Returns region and roles of an integration, as its settings have them; what is wrong with them is found when a target is made.
+#[must_use]
+pub fn chain(integration: &Integration) -> Chain {
+    let value = |key: &str| integration.settings.get(key).cloned();
+    let roles = ["management_role_arn", "role_arn"].into_iter();
+    Chain {
+        region: value("region").unwrap_or_default(),
+        hops: roles
+            .filter_map(value)
+            .map(|role_arn| Hop {
+                role_arn,
+                external_id: value("external_id"),
+            })
+            .collect(),
+    }
 }
 
 /// Checks the settings of an integration and makes its target. Connects only when used.

@@ -1,6 +1,6 @@
 //! Owns the tokens by which the connector logs in: signed here, good for 15 minutes, one per connection. Never logs one, never keeps one.
 
-use super::finder::{Finder, RdsAccess};
+use super::finder::{Finder, RdsAccess, unanswered};
 use crate::domain::ErrorClass;
 use crate::secret::Secret;
 use crate::targets::postgres::{
@@ -36,7 +36,7 @@ impl CredentialSource for IamTokens {
 
     async fn fetch_for(&self, server: &ServerAddress) -> Result<DatabaseCredential, LookupError> {
         self.finder.check_iam().await?;
-        let config = self.access.config().await?;
+        let config = self.access.config().await.map_err(unanswered)?;
         let region = config.region().cloned();
         let unsigned = |problem: String| {
             LookupError::new(ErrorClass::NeedsOperator, problem)

@@ -1,0 +1,183 @@
+//! Owns the one list of every IAM action the code needs, by feature. Never lets a call out that is not in it: see `wire`.
+//!
+//! `docs/permissions.md` is made from this list, and so are the policies people deploy with.
+
+mod account;
+mod identity_center;
+mod page;
+
+pub use page::page;
+
+/// A part of the product that can be used without the others, and so be allowed without them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feature {
+    /// Roles are assumed.
+    Sessions,
+    /// The organization is read: accounts, permission sets, people, who is assigned what.
+    OrganizationRead,
+    /// Permission sets are assigned and taken away.
+    Assignments,
+    /// Permission sets are made, changed and removed.
+    PermissionSets,
+    /// Access for IAM users in one account.
+    AccountAccess,
+    /// Roles, groups, policies, users, buckets and instances of an account are read.
+    AccountInventory,
+    /// Databases are found and entered.
+    Rds,
+    /// The connector's own credentials come from Secrets Manager.
+    SecretsManager,
+}
+
+impl Feature {
+    /// Every feature, in the order of the documentation.
+    pub const ALL: [Self; 8] = [
+        Self::Sessions,
+        Self::OrganizationRead,
+        Self::Assignments,
+        Self::PermissionSets,
+        Self::AccountAccess,
+        Self::AccountInventory,
+        Self::Rds,
+        Self::SecretsManager,
+    ];
+
+    /// Returns the stable snake_case name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::OrganizationRead => "organization_read",
+            Self::Assignments => "assignments",
+            Self::PermissionSets => "permission_sets",
+            Self::AccountAccess => "account_access",
+            Self::AccountInventory => "account_inventory",
+            Self::Rds => "rds",
+            Self::SecretsManager => "secrets_manager",
+        }
+    }
+
+    /// Returns what it is for, and which role needs its actions.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Sessions => {
+                "Roles are assumed, one after the other. Needed by the connector's own role, and by every role that assumes a further one; the last three also in the trust policy of every role that is assumed."
+            }
+            Self::OrganizationRead => {
+                "Accounts with their OUs and tags, permission sets, users, groups, and who is assigned what. Needed by the role in the management account or in the delegated administrator's."
+            }
+            Self::Assignments => {
+                "Permission sets are assigned to users and groups in accounts, and taken away. Needed by the role in the management account or in the delegated administrator's."
+            }
+            Self::PermissionSets => {
+                "Permission sets declared in an integration are made, changed and removed. Needed by the role in the management account or in the delegated administrator's, beside assignments."
+            }
+            Self::AccountAccess => {
+                "IAM users of ours, or existing ones, get access for a limited time. Needed by the role in the account."
+            }
+            Self::AccountInventory => {
+                "Roles, groups, policies, users, buckets and instances with their tags. Needed by the role in the account."
+            }
+            Self::Rds => {
+                "Database instances and clusters are found by their tags, and entered. Needed by the role in the database's account."
+            }
+            Self::SecretsManager => {
+                "Credentials for databases come from Secrets Manager. Needed by the role in the secret's account."
+            }
+        }
+    }
+}
+
+/// One IAM action.
+#[derive(Debug, Clone, Copy)]
+pub struct Action {
+    /// As policies spell it, for example `sso:CreateAccountAssignment`.
+    pub name: &'static str,
+    /// Whether the code makes a call of this name. The others are needed for a call of another name.
+    pub called: bool,
+    /// Which features need it.
+    pub features: &'static [Feature],
+    /// What it is needed for.
+    pub what: &'static str,
+    /// What is missing without it.
+    pub without: &'static str,
+    /// The narrowest resources it can be allowed on.
+    pub resource: &'static str,
+    /// Conditions that narrow it further, empty where there are none.
+    pub condition: &'static str,
+}
+
+/// Builds a list of actions, one to a line: name, features, what for, what is missing without, resource, condition.
+macro_rules! actions {
+    ($($how:ident $name:literal [$($feature:ident)+] $what:literal, $without:literal, $resource:expr, $condition:expr;)+) => {
+        &[$(Action {
+            name: $name,
+            called: actions!(@ $how),
+            features: &[$(Feature::$feature),+],
+            what: $what,
+            without: $without,
+            resource: $resource,
+            condition: $condition,
+        }),+]
+    };
+    (@ call) => { true };
+    (@ need) => { false };
+}
+use actions;
+
+const LISTS: [&[Action]; 2] = [identity_center::ACTIONS, account::ACTIONS];
+
+/// Every action, grouped by service.
+pub fn all() -> impl Iterator<Item = &'static Action> {
+    LISTS.into_iter().flatten()
+}
+
+/// Finds an action by its name; the one that is called, where another one of this name is only needed.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Action> {
+    all()
+        .filter(|action| action.name == name)
+        .max_by_key(|action| action.called)
+}
+
+/// Says whether the code may make a call of this name.
+pub(super) fn may_call(name: &str) -> bool {
+    find(name).is_some_and(|action| action.called)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_action_stands_once_with_all_that_is_to_be_said() {
+        let mut seen = HashSet::new();
+        for action in all() {
+            let once = seen.insert((action.name, action.called));
+            assert!(once, "`{}` twice", action.name);
+            let (service, name) = action.name.split_once(':').unwrap();
+            assert!(
+                service.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+                "{service}"
+            );
+            assert!(name.bytes().all(|b| b.is_ascii_alphanumeric()), "{name}");
+            assert!(!action.features.is_empty());
+            for text in [action.what, action.without, action.resource] {
+                assert!(!text.is_empty() && !text.contains('|'), "{}", action.name);
+            }
+        }
+        for feature in Feature::ALL {
+            assert!(all().any(|action| action.features.contains(&feature)));
+        }
+    }
+
+    #[test]
+    fn what_is_needed_but_not_called_may_not_be_called() {
+        assert!(may_call("sso:CreateAccountAssignment"));
+        assert!(!may_call("rds-db:connect"));
+        assert!(!may_call("sso:DeleteInstance"));
+        assert!(!may_call("iam:CreateRole"));
+    }
+}
