@@ -66,10 +66,7 @@ pub fn target(
     integration: &Integration,
     parts: RdsParts,
 ) -> Result<PostgresTarget, Vec<InvalidValue>> {
-    let (settings, mut problems) = match RdsSettings::parse(integration, parts.ca_file.is_some()) {
-        Ok(settings) => (settings, Vec::new()),
-        Err(refused) => (refused.rest, refused.problems),
-    };
+    let (settings, mut problems) = RdsSettings::read(integration, parts.ca_file.is_some());
     let finder = Arc::new(Finder::new(settings.clone(), Arc::clone(&parts.access)));
     let source: Arc<dyn CredentialSource> = match settings.auth_type {
         AuthType::Password => parts.passwords,

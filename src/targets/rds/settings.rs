@@ -55,15 +55,9 @@ pub struct RdsSettings {
     pub via: Option<(String, u16)>,
 }
 
-/// Settings that cannot be used.
-pub(super) struct Refused {
-    pub(super) problems: Vec<InvalidValue>,
-    /// What could be read, so that others can look for more problems.
-    pub(super) rest: RdsSettings,
-}
-
 impl RdsSettings {
-    pub(super) fn parse(integration: &Integration, has_ca: bool) -> Result<Self, Refused> {
+    /// Reads what can be read, and names all that is wrong: others look for more before anything is refused.
+    pub(super) fn read(integration: &Integration, has_ca: bool) -> (Self, Vec<InvalidValue>) {
         let mut reader = Reader {
             integration,
             problems: Vec::new(),
@@ -86,14 +80,7 @@ impl RdsSettings {
         reader.flag("enable_audit");
         reader.secret(settings.auth_type);
         reader.protection(settings.auth_type, has_ca);
-        if reader.problems.is_empty() {
-            Ok(settings)
-        } else {
-            Err(Refused {
-                problems: reader.problems,
-                rest: settings,
-            })
-        }
+        (settings, reader.problems)
     }
 }
 
@@ -271,10 +258,16 @@ mod tests {
             secret: secret.then(|| SecretRef::parse("aws-secretsmanager:orders").unwrap()),
             state: IntegrationState::Active,
         };
-        RdsSettings::parse(&integration, false).map_err(|refused| {
-            let lines: Vec<_> = refused.problems.iter().map(ToString::to_string).collect();
-            lines.join("\n")
-        })
+        let (settings, problems) = RdsSettings::read(&integration, false);
+        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        if lines.is_empty() {
+            Ok(settings)
+        } else {
+            Err(lines.join(
+                "
+",
+            ))
+        }
     }
 
     #[test]
