@@ -1,9 +1,9 @@
 //! Owns the composition: configuration in, a running product out. The only place where the rooms meet. Never decides anything.
 
 mod answers;
+mod aws;
 mod stores;
 
-use crate::aws::{Sessions, SessionsOptions};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, LogFormat, TokenConfig};
 use crate::control::{HttpControlPlane, HttpOptions, OutboundProxy, TimeLimits, TokenSource};
@@ -13,7 +13,7 @@ use crate::ledger::{Event, Ledger, LedgerOptions};
 use crate::lifecycle::{Ending, Lifecycle, StopSignals};
 use crate::operator::{self, Answer, Request};
 use crate::policy::Guardrails;
-use crate::targets::{Registry, postgres, rds};
+use crate::targets::{Registry, identity_center, postgres, rds};
 use crate::telemetry::listener::{self, Shown};
 use crate::telemetry::logging::{self, Format};
 use crate::telemetry::{Health, metrics::Metrics};
@@ -159,26 +159,23 @@ async fn executor(
 ) -> anyhow::Result<Executor> {
     let control = Arc::new(control_plane(config, clock)?);
     let connector: &ConnectorId = &config.control_plane.connector;
-    let sessions = Sessions::new(SessionsOptions {
-        connector: connector.clone(),
-        profile: config.aws.profile.clone(),
-        clock: Arc::clone(clock),
-        base: None,
-        endpoint_url: None,
-    });
+    let aws = aws::Aws::new(config, clock);
     let targets = PostgresTargets {
         connector: connector.clone(),
-        secrets: stores::open(config, sessions.clone()),
-        sessions,
+        secrets: stores::open(config, aws.sessions.clone()),
+        sessions: aws.sessions.clone(),
         rds_ca_file: config.aws.rds_ca_file.clone(),
     };
+    let recall = Arc::new(Recall::new(ledger.clone()));
+    let organizations = aws.organizations(config, clock, &recall);
     let registry = Registry::default()
         .with(postgres::KIND, Box::new(targets.clone()))
-        .with(rds::KIND, Box::new(targets.clone()));
+        .with(rds::KIND, Box::new(targets.clone()))
+        .with(identity_center::KIND, Box::new(organizations));
     let parts = Parts {
         clock: Arc::clone(clock),
         ledger: ledger.clone(),
-        recall: Arc::new(Recall::new(ledger.clone())),
+        recall,
         control: Arc::<HttpControlPlane>::clone(&control),
         registry: Arc::new(registry),
         synchroniser: Arc::new(Walker::new(targets, control, &config.state_dir)),
@@ -224,8 +221,11 @@ async fn instance(ledger: &Ledger) -> anyhow::Result<InstanceId> {
     Ok(instance)
 }
 
+fn seconds(time: Duration) -> SignedDuration {
+    SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
+}
+
 fn options(config: &Config, instance: InstanceId) -> Options {
-    let seconds = |time: Duration| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
     Options {
         instance: instance.as_uuid(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

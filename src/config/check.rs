@@ -20,6 +20,9 @@ const MAX_METADATA_BYTES: usize = 4 << 10;
 const MAX_TOKEN_BYTES: usize = 8 << 10;
 /// Longest log filter: 1 KiB.
 const MAX_FILTER_BYTES: usize = 1 << 10;
+/// How long after its signature a request may still be taken: AWS refuses it after 15 minutes, an imitation may do so sooner.
+const LATEST_LANDING_S: RangeInclusive<i64> = 1..=3600;
+const DEFAULT_LATEST_LANDING_S: i64 = 900;
 /// Longest name of an AWS region.
 const MAX_REGION_BYTES: usize = 32;
 const DEFAULT_STATE_DIR: &str = "/var/lib/apono-connector";
@@ -284,6 +287,11 @@ impl Check<'_> {
             region,
             profile: self.word("aws.profile"),
             rds_ca_file: self.path("aws.rds_ca_file"),
+            latest_landing: self.seconds(
+                "aws.latest_landing_s",
+                LATEST_LANDING_S,
+                DEFAULT_LATEST_LANDING_S,
+            ),
         }
     }
 

@@ -51,6 +51,8 @@ pub struct AwsConfig {
     pub profile: Option<String>,
     /// The certificate authorities of RDS: `aws.rds_ca_file`.
     pub rds_ca_file: Option<PathBuf>,
+    /// How long after its signature AWS may still take a request of ours.
+    pub latest_landing: Duration,
 }
 
 /// How to reach the control plane.

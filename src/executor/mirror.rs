@@ -1,7 +1,7 @@
 //! Owns what this instance keeps of the control plane's lists. Absence from a list never ends a grant, and no list can strand one.
 
 use super::Executor;
-use crate::control::{ControlError, Header, IntegrationStatus, ListedIntegration};
+use crate::control::{ControlError, Header, IntegrationStatus, ListedGrant, ListedIntegration};
 use crate::domain::{Integration, IntegrationId, IntegrationState};
 use crate::ledger::{Event, GrantPhase};
 use std::collections::BTreeSet;
@@ -38,6 +38,9 @@ impl Executor {
             if self.is_new_epoch(&list.header).await && since > 0 {
                 continue;
             }
+            for listed in &list.grants {
+                self.take_expiry(listed).await;
+            }
             self.parts.recall.take(list.grants);
             self.change_channel(|channel| channel.grants_revision = list.through);
             if list.through >= list.header.grants_revision {
@@ -47,6 +50,30 @@ impl Executor {
         }
         self.shared.timer_changed.notify_one();
         Ok(())
+    }
+
+    /// Takes over an expiry another instance moved, where the target keeps none: earlier as it is, later only when it is allowed here.
+    async fn take_expiry(&self, listed: &ListedGrant) {
+        let ListedGrant { grant, ended, .. } = listed;
+        let known = self.parts.ledger.read(|state| {
+            let record = state.grants.get(&grant.id)?;
+            (record.phase == GrantPhase::Live).then_some(record.grant.expiry)
+        });
+        let Some(known) = known.filter(|known| *known != grant.expiry && !ended) else {
+            return;
+        };
+        let keeps_record = self
+            .integration(grant.integration)
+            .and_then(|integration| self.target(&integration).ok())
+            .is_none_or(|target| target.keeps_record());
+        if keeps_record || (grant.expiry > known && !self.may_last_until(grant)) {
+            return;
+        }
+        let moved = Event::ExpiryMoved {
+            grant: grant.id,
+            expiry: grant.expiry,
+        };
+        self.journal(vec![moved]).await;
     }
 
     /// Notices that the control plane was restored: its lists are read anew, live grants it does not know run to their own expiry.

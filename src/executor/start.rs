@@ -130,6 +130,25 @@ impl Executor {
         }
     }
 
+    /// Judges an expiry that was moved elsewhere.
+    pub(super) fn may_last_until(&self, grant: &Grant) -> bool {
+        let integration = self.integration(grant.integration);
+        let judged = Judged {
+            grant,
+            integration: integration.as_ref(),
+            issued_at: None,
+            first_started: self.first_started(grant),
+            lease_deadline: None,
+        };
+        match policy::judge(&self.guardrails(), judged, self.now()) {
+            Authorization::Permitted(_) => true,
+            Authorization::Denied(denial) => {
+                tracing::warn!(grant.id = %grant.id, "a later expiry of the control plane's list is not taken over: {denial}");
+                false
+            }
+        }
+    }
+
     fn first_started(&self, grant: &Grant) -> Option<Timestamp> {
         self.parts.ledger.read(|state| {
             state

@@ -3,6 +3,7 @@
 mod error;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fake;
+pub mod identity_center;
 mod memory;
 pub mod postgres;
 pub mod rds;
@@ -39,6 +40,12 @@ pub trait Target: Send + Sync {
 
     /// Returns the digest of the settings this target was made from.
     fn settings(&self) -> SettingsDigest;
+
+    /// Tells whether the system itself keeps our record of grants, expiries included. Where it does not, the ledger and the control plane's
+    /// list are all there is.
+    fn keeps_record(&self) -> bool {
+        true
+    }
 
     /// Returns the unit of exclusion of a grant: starts, extensions and resets of one lane never overlap.
     fn lane(&self, grant: &Grant) -> String;

@@ -7,6 +7,8 @@ mod support;
 #[cfg(test)]
 mod aws_emulators;
 #[cfg(test)]
+mod aws_front;
+#[cfg(test)]
 mod bad_orders;
 #[cfg(test)]
 mod canaries;

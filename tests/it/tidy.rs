@@ -52,6 +52,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         "targets/rds",
         &["aws", "domain", "secret", "targets", "targets/postgres"],
     ),
+    (
+        "targets/identity_center",
+        &["aws", "clock", "domain", "policy", "targets"],
+    ),
     // Orchestration: sees traits, never what stands behind them.
     (
         "executor",

@@ -1,3 +1,5 @@
 //! Owns the AWS side of the tests: two emulators we did not write, a strict front for what they get wrong, and a proxy that breaks things.
 
 pub(crate) mod emulators;
+pub(crate) mod front;
+pub(crate) mod wire;

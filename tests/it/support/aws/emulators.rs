@@ -260,3 +260,13 @@ fn place(key: &str) -> &'static Path {
         .get(key)
         .unwrap_or_else(|| panic!("scripts/aws.sh does not print {key}"))
 }
+
+/// Returns the folder of the published service models, which come with the emulators.
+pub(super) fn service_models() -> PathBuf {
+    let environment = place("APONO_TEST_MOTO").ancestors().nth(2).unwrap();
+    fs::read_dir(environment.join("lib"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("site-packages/botocore/data"))
+        .find(|data| data.is_dir())
+        .unwrap()
+}

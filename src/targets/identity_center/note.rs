@@ -1,0 +1,90 @@
+//! Owns the checkpoint of an assignment: who was given what where, what stood before, and until when an order may still land. Never a secret.
+
+use crate::domain::{Checkpoint, ErrorClass};
+use crate::targets::TargetError;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One principal, one permission set, one account, by the ids AWS gave them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Triple {
+    pub(super) account: String,
+    pub(super) set: String,
+    /// `USER` or `GROUP`.
+    pub(super) principal_type: String,
+    pub(super) principal: String,
+}
+
+/// What must be known to end an assignment, wherever that happens. Names come along for people; only ids are acted on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Note {
+    pub(super) triple: Triple,
+    /// The permission set's name.
+    pub(super) set_name: String,
+    /// The name the principal signs in by, or the group's.
+    pub(super) principal_name: String,
+    /// Whether the assignment stood before any grant of ours: then it is never taken away.
+    pub(super) stood_before: bool,
+    /// Until when an order that was signed and not answered could still take effect; nothing when all were answered.
+    pub(super) lands_until: Option<Timestamp>,
+    /// Whether an order before the last one was not answered either: then the answer to the last one settles nothing.
+    pub(super) unanswered_before: bool,
+    /// How long a session lasts, as of the start: ISO 8601, for example `PT1H`.
+    pub(super) session: Option<String>,
+}
+
+impl Note {
+    pub(super) fn read(checkpoint: &Checkpoint) -> Option<Self> {
+        serde_json::from_str(checkpoint.as_str()).ok()
+    }
+
+    pub(super) fn write(&self) -> Result<Checkpoint, TargetError> {
+        let bug =
+            |problem: String| TargetError::new(ErrorClass::Bug, "checkpoint_invalid", problem);
+        let text = serde_json::to_string(self).map_err(|error| bug(error.to_string()))?;
+        Checkpoint::new(text).map_err(|invalid| bug(invalid.to_string()))
+    }
+
+    /// The same with all orders answered.
+    pub(super) fn settled(&self) -> Self {
+        Self {
+            lands_until: None,
+            unanswered_before: false,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn is_pending(&self, now: Timestamp) -> bool {
+        self.lands_until.is_some_and(|until| now < until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_reads_back_and_fits_a_checkpoint_with_the_longest_names() {
+        let long = "x".repeat(1024);
+        let note = Note {
+            triple: Triple {
+                account: "123456789012".into(),
+                set: format!(
+                    "arn:aws:sso:::permissionSet/ssoins-{0}/ps-{0}",
+                    "1".repeat(16)
+                ),
+                principal_type: "GROUP".into(),
+                principal: "1234567890-12345678-1234-1234-1234-123456789012".into(),
+            },
+            set_name: "x".repeat(32),
+            principal_name: long,
+            stood_before: true,
+            lands_until: Some("2030-01-01T00:00:00Z".parse().unwrap()),
+            unanswered_before: true,
+            session: Some("PT12H".into()),
+        };
+        assert_eq!(Note::read(&note.write().unwrap()), Some(note));
+        let strange = Checkpoint::new("another target's".into()).unwrap();
+        assert_eq!(Note::read(&strange), None);
+    }
+}

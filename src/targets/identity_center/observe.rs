@@ -1,0 +1,136 @@
+//! Owns the comparison of what is remembered with what AWS lists. Never changes anything.
+
+use super::OrganizationTarget;
+use super::note::{Note, Triple};
+use crate::aws::Purpose;
+use crate::aws::budget::Turn;
+use crate::domain::Grant;
+use crate::targets::{Phase, RecordedGrant, Remembered, TargetError};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How old a look may be. Somebody else may take an assignment away; nobody needs to know within seconds.
+const LOOK_AGE: Duration = Duration::from_secs(300);
+/// How many pairs of account and permission set are looked at in one go: each is one request of the budget of 20 a second.
+const LOOKS_AT_ONCE: usize = 10;
+/// Longest time of one go.
+const LONGEST_LOOK: Duration = Duration::from_secs(20);
+
+type Pair = (String, String);
+
+/// What was seen, by account and permission set.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    looks: Mutex<HashMap<Pair, Look>>,
+}
+
+#[derive(Debug, Clone)]
+struct Look {
+    at: Instant,
+    holders: Vec<Triple>,
+}
+
+impl Seen {
+    fn of(&self, triple: &Triple) -> Option<Look> {
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.get(&pair(triple)).cloned()
+    }
+
+    fn note(&self, pair: Pair, holders: Vec<Triple>) {
+        let look = Look {
+            at: Instant::now(),
+            holders,
+        };
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.insert(pair, look);
+    }
+
+    fn forget_all_but(&self, needed: impl Fn(&Pair) -> bool) {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.retain(|pair, _| needed(pair));
+    }
+}
+
+fn pair(triple: &Triple) -> Pair {
+    (triple.account.clone(), triple.set.clone())
+}
+
+impl OrganizationTarget {
+    /// Returns what stands of what is remembered. A grant nobody looked at yet counts as standing.
+    pub(super) async fn standing(&self) -> Result<Vec<RecordedGrant>, TargetError> {
+        let noted: Vec<(Remembered, Note)> = self
+            .memory
+            .grants(self.desk.settings.integration)
+            .into_iter()
+            .filter(|known| matches!(known.phase, Phase::Starting | Phase::Live))
+            .filter_map(|known| {
+                let note = known.checkpoint.as_ref().and_then(Note::read)?;
+                Some((known, note))
+            })
+            .collect();
+        let pairs: Vec<Pair> = noted.iter().map(|(_, note)| pair(&note.triple)).collect();
+        self.seen.forget_all_but(|pair| pairs.contains(pair));
+        let looking = self.look(&noted);
+        if let Ok(looked) = tokio::time::timeout(LONGEST_LOOK, looking).await {
+            looked?;
+        }
+        let recorded = noted.iter().filter_map(|(known, note)| {
+            let look = self.seen.of(&note.triple);
+            let stands = look.map(|look| look.holders.contains(&note.triple));
+            self.recorded_grant(known, note, stands)
+        });
+        Ok(recorded.collect())
+    }
+
+    async fn look(&self, noted: &[(Remembered, Note)]) -> Result<(), TargetError> {
+        let mut stale: Vec<(Option<Instant>, Pair)> = noted
+            .iter()
+            .map(|(_, note)| {
+                (
+                    self.seen.of(&note.triple).map(|look| look.at),
+                    pair(&note.triple),
+                )
+            })
+            .filter(|(at, _)| at.is_none_or(|at| at.elapsed() >= LOOK_AGE))
+            .collect();
+        stale.sort();
+        stale.dedup();
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let service = self.desk.service(Purpose::Connector).await?;
+        let center = self.desk.center().await?;
+        for (_, (account, set)) in stale.into_iter().take(LOOKS_AT_ONCE) {
+            let holders = service
+                .holders(&center.instance, &account, &set, &center.budget, Turn::Read)
+                .await?;
+            self.seen.note((account, set), holders);
+        }
+        Ok(())
+    }
+
+    /// Decides what a look means for one grant; nothing when the grant has no access any more.
+    fn recorded_grant(
+        &self,
+        known: &Remembered,
+        note: &Note,
+        stands: Option<bool>,
+    ) -> Option<RecordedGrant> {
+        let entry = |undecided| RecordedGrant {
+            grant: Grant::clone(&known.grant),
+            login: note.principal_name.clone(),
+            started_at: None,
+            ended: None,
+            closed: false,
+            undecided,
+        };
+        let may_land = known.phase == Phase::Starting && note.is_pending(self.clock.now());
+        match stands {
+            None => Some(entry(known.phase == Phase::Starting)),
+            Some(true) => Some(entry(false)),
+            Some(false) => may_land.then(|| entry(true)),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Owns what an organization's integration can be set to. Never looks anything up.
+
+use crate::aws::{Chain, Hop};
+use crate::domain::{ConnectorId, ErrorClass, Integration, IntegrationId, SettingsDigest, shown};
+use crate::targets::TargetError;
+use std::collections::BTreeSet;
+
+/// Everything an integration of type `aws-organization` can say, checked.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) integration: IntegrationId,
+    pub(super) digest: SettingsDigest,
+    /// The way to the account that administers Identity Center, in its primary region.
+    pub(super) chain: Chain,
+    /// The portal people sign in at, without a slash at its end.
+    pub(super) portal: Option<String>,
+    /// Nothing starts in these OUs and what is below them.
+    pub(super) excluded: BTreeSet<String>,
+}
+
+/// Names of settings, for messages.
+const SSO_REGION: &str = "sso_region";
+const REGION: &str = "region";
+const ROLE: &str = "management_role_arn";
+const EXTERNAL_ID: &str = "management_external_id";
+const PORTAL: &str = "sso_portal";
+const EXCLUDED: &str = "exclude_ou_ids";
+
+impl Settings {
+    pub(super) fn parse(
+        integration: &Integration,
+        connector: &ConnectorId,
+    ) -> Result<Self, TargetError> {
+        let get = |name: &str| {
+            let value = integration.settings.get(name).map(|value| value.trim());
+            value.filter(|value| !value.is_empty())
+        };
+        let region = get(SSO_REGION).or_else(|| get(REGION)).ok_or_else(|| {
+            refused(integration, format!("`{SSO_REGION}` is missing"))
+                .hint(format!("set `{SSO_REGION}` to the primary region of IAM Identity Center, for example `eu-west-1`"))
+        })?;
+        let role = get(ROLE).ok_or_else(|| {
+            refused(integration, format!("`{ROLE}` is missing"))
+                .hint(format!("set `{ROLE}` to the role in the management account, or in the delegated administrator's, that the connector's role may assume"))
+        })?;
+        let external_id = get(EXTERNAL_ID).unwrap_or(connector.as_str());
+        let chain = Chain {
+            region: region.to_owned(),
+            hops: vec![Hop {
+                role_arn: role.to_owned(),
+                external_id: Some(external_id.to_owned()),
+            }],
+        };
+        chain
+            .check()
+            .map_err(|invalid| refused(integration, invalid.to_string()))?;
+        Ok(Self {
+            integration: integration.id,
+            digest: integration.digest(),
+            chain,
+            portal: get(PORTAL)
+                .map(|url| portal(integration, url))
+                .transpose()?,
+            excluded: get(EXCLUDED)
+                .map(|list| units(integration, list))
+                .transpose()?
+                .unwrap_or_default(),
+        })
+    }
+}
+
+fn portal(integration: &Integration, url: &str) -> Result<String, TargetError> {
+    let parsed = url::Url::parse(url).ok();
+    if parsed.is_some_and(|url| url.scheme() == "https" && url.has_host()) {
+        return Ok(url.trim_end_matches('/').to_owned());
+    }
+    let problem = format!(
+        "`{PORTAL}` is `{}`, must be an https address such as `https://d-1234567890.awsapps.com/start`",
+        shown(url)
+    );
+    Err(refused(integration, problem))
+}
+
+/// Understands a list of OU ids, apart by commas or white space.
+fn units(integration: &Integration, list: &str) -> Result<BTreeSet<String>, TargetError> {
+    let ids = list.split(|c: char| c == ',' || c.is_whitespace());
+    ids.filter(|id| !id.is_empty())
+        .map(|id| {
+            let fits = id.starts_with("ou-")
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            if fits {
+                return Ok(id.to_owned());
+            }
+            let problem = format!(
+                "`{EXCLUDED}` holds `{}`, must hold ids of organizational units such as `ou-ab12-cd345678`",
+                shown(id)
+            );
+            Err(refused(integration, problem))
+        })
+        .collect()
+}
+
+fn refused(integration: &Integration, problem: String) -> TargetError {
+    TargetError::new(
+        ErrorClass::NeedsOperator,
+        "settings_invalid",
+        format!("integration `{}`: {problem}", integration.id),
+    )
+}

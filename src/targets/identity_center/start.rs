@@ -1,0 +1,377 @@
+//! Owns starts: what stood before, the order, its end, the look whether it is there. Never orders anything that is not noted.
+
+use super::OrganizationTarget;
+use super::note::{Note, Triple};
+use super::service::Service;
+use super::trouble::{failed, refused};
+use crate::aws::budget::Turn;
+use crate::aws::operations::{Finished, OperationKind, Watched};
+use crate::aws::{AccountId, AwsError, Purpose};
+use crate::domain::{
+    Change, CredentialChange, Detail, ErrorClass, Evidence, Grant, Plan, Start, Step,
+};
+use crate::policy::Permit;
+use crate::targets::{Applied, Phase, Remembered, TargetError};
+use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Longest wait for an order to end. AWS takes seconds, for an account that is not ready some minutes.
+pub(super) const LONGEST_OPERATION: Duration = Duration::from_secs(300);
+/// How long after its plan an order may still be signed: enough for its turn in the budget; then it is planned anew.
+const SIGNING_WINDOW: SignedDuration = SignedDuration::from_mins(5);
+
+impl OrganizationTarget {
+    /// Decides from what is there, what is noted and what other grants need.
+    pub(super) async fn plan(&self, start: &Start) -> Result<Plan, TargetError> {
+        let grant = &start.grant;
+        let service = self.desk.service(Purpose::Grant(grant.id)).await?;
+        let found = self.desk.find(&service, grant).await?;
+        let earlier = start.checkpoint.as_ref().and_then(Note::read);
+        let earlier = earlier.filter(|note| note.triple == found.triple);
+        let stands = self.stands(&service, &found.triple, Turn::Start).await?;
+        let stood_before = match &earlier {
+            // What stood when this grant was first begun still counts, unless somebody took it away since.
+            Some(note) => note.stood_before && stands,
+            None => stands && self.stood_before_others(grant, &found.triple)?,
+        };
+        let pending = earlier
+            .as_ref()
+            .and_then(|note| note.lands_until)
+            .filter(|until| *until > self.clock.now() && !self.answered.has(grant.id, *until));
+        let note = Note {
+            triple: found.triple.clone(),
+            set_name: found.set.name.clone(),
+            principal_name: found.principal_name.clone(),
+            stood_before,
+            lands_until: pending,
+            unanswered_before: pending.is_some(),
+            session: found.set.session.clone(),
+        };
+        Ok(Plan {
+            steps: self.steps(grant, note, stands, earlier.as_ref())?,
+        })
+    }
+
+    fn steps(
+        &self,
+        grant: &Grant,
+        note: Note,
+        stands: bool,
+        earlier: Option<&Note>,
+    ) -> Result<Vec<Step>, TargetError> {
+        let mut steps = Vec::new();
+        if stands {
+            // Nothing is ordered, so nothing new can be on its way.
+            if earlier != Some(&note) {
+                steps.push(remember(&note, "note what is there already")?);
+            }
+        } else {
+            let settled = note.settled();
+            let was_pending = note.is_pending(self.clock.now());
+            self.answered.forget(grant.id);
+            let lands = self.signed_by(grant).checked_add(self.late).ok();
+            let ordered = Note {
+                lands_until: note.lands_until.max(lands),
+                ..note.clone()
+            };
+            steps.push(remember(&ordered, "note what is about to be ordered")?);
+            steps.push(Step {
+                note: format!(
+                    "assign permission set `{}` to {} `{}` in account {} until {}",
+                    note.set_name,
+                    note.triple.principal_type,
+                    note.principal_name,
+                    note.triple.account,
+                    grant.expiry
+                ),
+                change: Change::Assign,
+            });
+            // An earlier order that was not answered is still counted.
+            if !was_pending {
+                steps.push(remember(&settled, "note that the order was answered")?);
+            }
+        }
+        steps.push(Step {
+            note: "read back what was assigned".to_owned(),
+            change: Change::Verify,
+        });
+        Ok(steps)
+    }
+
+    /// Returns the last moment an order of this plan may be signed.
+    fn signed_by(&self, grant: &Grant) -> Timestamp {
+        let window = self.clock.now().checked_add(SIGNING_WINDOW);
+        window.map_or(grant.expiry, |window| window.min(grant.expiry))
+    }
+
+    /// Tells whether what stands now stood before any grant of ours. Refuses while that cannot be told.
+    fn stood_before_others(&self, grant: &Grant, triple: &Triple) -> Result<bool, TargetError> {
+        let beside = self.beside(grant, triple);
+        let ending = |other: &&(Remembered, Note)| other.0.phase == Phase::Ending;
+        if let Some((other, _)) = beside.iter().find(ending) {
+            let message = format!(
+                "the end of grant `{}` to the same access is not finished",
+                other.grant.id
+            );
+            return Err(refused(ErrorClass::Conflict, "end_running", message, ""));
+        }
+        // Whoever of them came first saw what stood before.
+        Ok(beside.first().is_none_or(|(_, note)| note.stood_before))
+    }
+
+    /// Returns the other grants of the same assignment that are not over, as far as anything is noted of them.
+    pub(super) fn beside(&self, grant: &Grant, triple: &Triple) -> Vec<(Remembered, Note)> {
+        let mut beside: Vec<_> = self
+            .memory
+            .grants(self.desk.settings.integration)
+            .into_iter()
+            .filter(|other| other.grant.id != grant.id && other.phase != Phase::Closed)
+            .filter_map(|other| {
+                let note = other.checkpoint.as_ref().and_then(Note::read)?;
+                (note.triple == *triple).then_some((other, note))
+            })
+            .collect();
+        beside.sort_by_key(|(other, _)| other.grant.id);
+        beside
+    }
+
+    /// Orders the assignment, follows the order to its end and looks whether it is there.
+    pub(super) async fn assign(&self, start: &Start) -> Result<Applied, TargetError> {
+        let note = self.noted(start)?;
+        let triple = &note.triple;
+        let service = self.desk.service(Purpose::Grant(start.grant.id)).await?;
+        let center = self.desk.center().await?;
+        let account = account_id(&triple.account)?;
+        let mut turn = center.budget.assignment(Turn::Start, &account).await;
+        // Until now: the wait for a turn may have been long, and a second look costs one request.
+        if self.stands(&service, triple, Turn::Start).await? {
+            turn.finished();
+            return Ok(Applied {
+                evidence: Evidence::default().with("stood_already", true),
+                ..Applied::default()
+            });
+        }
+        let signed_by = note
+            .lands_until
+            .and_then(|lands| lands.checked_sub(self.late).ok())
+            .unwrap_or(Timestamp::MIN)
+            .min(start.grant.expiry);
+        let ordered = service
+            .create(&center.instance, triple, signed_by, &mut turn)
+            .await;
+        let order = match ordered {
+            Ok(order) => order,
+            Err(error) => {
+                let is_answered = !error.outcome_unknown();
+                let settles = is_answered && !note.unanswered_before;
+                if let Some(until) = note.lands_until.filter(|_| settles) {
+                    self.answered.note(start.grant.id, until);
+                }
+                return Err(not_taken(error, turn));
+            }
+        };
+        let finished = match &order.id {
+            Some(id) => {
+                let watched = Watched {
+                    kind: OperationKind::Creation,
+                    id,
+                    turn: Turn::Start,
+                };
+                let deadline = Instant::now() + LONGEST_OPERATION;
+                center.operations.watch(watched, deadline).await
+            }
+            None => Finished::Lost { trouble: None },
+        };
+        let stands = self.stands(&service, triple, Turn::Start).await?;
+        let request = order.id.unwrap_or_default();
+        match finished {
+            Finished::Succeeded if stands => {
+                turn.finished();
+                Ok(Applied {
+                    evidence: Evidence::default()
+                        .with("request", request)
+                        .with("account", &triple.account)
+                        .with("permission_set", &triple.set),
+                    ..Applied::default()
+                })
+            }
+            // The list lags behind the order: neither done nor undone.
+            Finished::Succeeded => {
+                turn.finished();
+                Err(not_seen(
+                    triple,
+                    "AWS says it is done, and does not list it yet",
+                ))
+            }
+            Finished::Failed { reason } => {
+                turn.finished();
+                let error = failed("create the assignment", &reason);
+                Err(if stands {
+                    not_seen(triple, &reason)
+                } else {
+                    error.undone()
+                })
+            }
+            Finished::Lost { trouble } => {
+                drop(turn);
+                let why = trouble.map_or_else(
+                    || "it did not end in time".to_owned(),
+                    |error| error.to_string(),
+                );
+                Err(not_seen(triple, &why))
+            }
+        }
+    }
+
+    /// Looks whether the assignment is there, and tells the requester how to use it.
+    pub(super) async fn verify(&self, start: &Start) -> Result<Applied, TargetError> {
+        let note = self.noted(start)?;
+        let service = self.desk.service(Purpose::Grant(start.grant.id)).await?;
+        if !self.stands(&service, &note.triple, Turn::Start).await? {
+            return Err(not_seen(&note.triple, "it is not listed"));
+        }
+        Ok(Applied {
+            evidence: Evidence::default().with("stood_before", note.stood_before),
+            credential: Some(CredentialChange::None),
+            login: Some(note.principal_name.clone()),
+            started_at: Some(self.clock.now()),
+            details: self.details(&note),
+        })
+    }
+
+    /// Looks whether an access whose end is moved is there. The expiry itself is kept by the executor: AWS has no place for it.
+    pub(super) async fn extend(&self, start: &Start) -> Result<Applied, TargetError> {
+        let note = self.noted(start)?;
+        let service = self.desk.service(Purpose::Grant(start.grant.id)).await?;
+        if !self.stands(&service, &note.triple, Turn::Start).await? {
+            let message = format!("grant `{}` has no assignment any more", start.grant.id);
+            return Err(refused(
+                ErrorClass::Bug,
+                "grant_not_live",
+                message,
+                "ask for a new grant",
+            ));
+        }
+        Ok(Applied {
+            evidence: Evidence::default().with("expiry", start.grant.expiry),
+            credential: Some(CredentialChange::None),
+            login: Some(note.principal_name.clone()),
+            details: self.details(&note),
+            ..Applied::default()
+        })
+    }
+
+    fn details(&self, note: &Note) -> Vec<Detail> {
+        let mut details = vec![
+            Detail::new("account", &note.triple.account),
+            Detail::new("permission_set", &note.set_name),
+        ];
+        if let Some(portal) = &self.desk.settings.portal {
+            let mut link = format!("{portal}/#/console?account_id={}", note.triple.account);
+            let encoded: String =
+                url::form_urlencoded::byte_serialize(note.set_name.as_bytes()).collect();
+            link.push_str(&format!("&role_name={encoded}"));
+            details.push(Detail::new("sign_in_url", link));
+        }
+        details.push(residual(note));
+        details
+    }
+
+    /// Returns what was noted for this order; the executor kept it before.
+    fn noted(&self, start: &Start) -> Result<Note, TargetError> {
+        let kept = self.memory.grants(self.desk.settings.integration);
+        let kept = kept
+            .into_iter()
+            .find(|known| known.grant.id == start.grant.id)
+            .and_then(|known| known.checkpoint);
+        let note = kept.or_else(|| start.checkpoint.clone());
+        note.as_ref().and_then(Note::read).ok_or_else(|| {
+            let message = format!(
+                "nothing is noted of grant `{}`, so nothing is ordered",
+                start.grant.id
+            );
+            refused(ErrorClass::Bug, "checkpoint_missing", message, "")
+        })
+    }
+
+    /// Tells whether an assignment is there, by the list, which is the truth.
+    pub(super) async fn stands(
+        &self,
+        service: &Service,
+        triple: &Triple,
+        turn: Turn,
+    ) -> Result<bool, TargetError> {
+        let center = self.desk.center().await?;
+        let holders = service
+            .holders(
+                &center.instance,
+                &triple.account,
+                &triple.set,
+                &center.budget,
+                turn,
+            )
+            .await?;
+        Ok(holders.contains(triple))
+    }
+
+    pub(super) fn same_order(&self, permit: &Permit, grant: &Grant) -> Result<(), TargetError> {
+        let settings = &self.desk.settings;
+        if permit.settings() != settings.digest
+            || permit.integration() != settings.integration
+            || permit.grant() != grant.id
+        {
+            return Err(refused(
+                ErrorClass::Conflict,
+                "settings_changed",
+                "the permit was given for other settings or another grant, judge again",
+                "",
+            ));
+        }
+        let kind = grant.resource.kind();
+        if kind != crate::domain::ResourceKind::AwsOrganizationAccount {
+            let message = format!("an organization has no resources of type `{kind}`");
+            return Err(refused(ErrorClass::Bug, "wrong_resource_type", message, ""));
+        }
+        Ok(())
+    }
+}
+
+/// Says how long a session that is open goes on after its assignment is gone.
+pub(super) fn residual(note: &Note) -> Detail {
+    let session = note.session.as_deref().unwrap_or("PT1H");
+    Detail::new("residual_session", session)
+}
+
+pub(super) fn account_id(account: &str) -> Result<AccountId, TargetError> {
+    AccountId::parse(account)
+        .map_err(|invalid| refused(ErrorClass::Bug, "account_invalid", invalid.to_string(), ""))
+}
+
+/// Gives a turn back after an order AWS did not take, as far as that is known.
+pub(super) fn not_taken(error: AwsError, turn: crate::aws::budget::OperationTurn) -> TargetError {
+    if let Some(throttle) = error.throttle() {
+        turn.throttled(throttle);
+    } else if error.outcome_unknown() {
+        drop(turn);
+    } else {
+        turn.finished();
+    }
+    error.into()
+}
+
+/// Neither done nor undone: the next attempt looks first.
+fn not_seen(triple: &Triple, why: &str) -> TargetError {
+    let message = format!(
+        "it is not known yet whether the assignment in account {} was made: {why}",
+        triple.account
+    );
+    TargetError::new(ErrorClass::Transient, "assignment_unclear", message)
+}
+
+fn remember(note: &Note, what: &str) -> Result<Step, TargetError> {
+    Ok(Step {
+        note: what.to_owned(),
+        change: Change::Remember(note.write()?),
+    })
+}
