@@ -6,7 +6,7 @@ use crate::domain::{
     ConnectorId, ErrorClass, Failure, Integration, IntegrationId, InvalidValue, shown,
 };
 use crate::executor::Synchroniser;
-use crate::inventory::{PostgresCatalog, ReportError, Reporter};
+use crate::inventory::{PostgresCatalog, ReportError, Reported, Reporter};
 use crate::secrets::{Credential, KeptSecrets, SecretError, Stores, Wanted};
 use crate::targets::postgres::{
     self, CredentialSource, DatabaseCredential, LookupError, PostgresTarget,
@@ -182,14 +182,26 @@ impl Walker {
     }
 }
 
+impl Walker {
+    async fn walk(
+        &self,
+        integration: &Integration,
+    ) -> Result<Result<Reported, ReportError>, Failure> {
+        let catalog = self.catalog(integration).await;
+        let catalog = catalog.map_err(|error| error.failure().clone())?;
+        Ok(self.reporter.report(&catalog).await)
+    }
+}
+
 #[async_trait]
 impl Synchroniser for Walker {
     async fn synchronise(&self, integration: &Integration) -> Result<u64, Failure> {
-        let catalog = self
-            .catalog(integration)
-            .await
-            .map_err(|error| error.failure().clone())?;
-        match self.reporter.report(&catalog).await {
+        let mut reported = self.walk(integration).await?;
+        if matches!(&reported, Err(error) if error.class() == ErrorClass::Unauthorised) {
+            // The password was changed on the way.
+            reported = self.walk(integration).await?;
+        }
+        match reported {
             Ok(reported) => {
                 tracing::info!(
                     integration.id = %integration.id,

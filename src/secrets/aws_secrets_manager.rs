@@ -198,7 +198,17 @@ impl Asked<'_> {
                 ),
             ),
             (Some("InvalidRequestException"), _) => return self.deleted(),
-            (Some("DecryptionFailure"), _) | (_, "key_refused") => (
+            (
+                Some(
+                    "DecryptionFailure"
+                    | "KMSAccessDeniedException"
+                    | "KMSDisabledException"
+                    | "KMSInvalidStateException"
+                    | "KMSNotFoundException",
+                ),
+                _,
+            )
+            | (_, "key_refused") => (
                 SecretProblem::KeyUnusable { code: code() },
                 "enable the key the secret is encrypted with, and allow kms:Decrypt on it to the connector's role".to_owned(),
             ),
@@ -221,7 +231,7 @@ impl Asked<'_> {
                 (SecretProblem::LoginRefused { what: code() }, hint())
             }
             (None, "unreachable" | "timeout") => (SecretProblem::Unreachable, hint()),
-            (None, "unreadable_answer") => (
+            (None, "unreadable_answer" | "request_invalid") => (
                 SecretProblem::Garbled {
                     problem: "is not understood",
                 },

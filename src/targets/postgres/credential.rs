@@ -5,6 +5,10 @@ use super::server::{LookupError, ServerAddress};
 use crate::secret::Secret;
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a store is waited for while the credential that worked last is at hand.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The database user the connector logs in as.
 #[derive(Debug, Clone)]
@@ -76,12 +80,14 @@ impl Credentials {
         server: &ServerAddress,
         holding: bool,
     ) -> Result<DatabaseCredential, Trouble> {
-        match self.source.fetch_for(server).await {
-            Ok(credential) => Ok(credential),
-            Err(error) => match self.known(holding) {
-                Some(credential) => Ok(credential),
-                None => Err(Trouble::Credential(error)),
-            },
+        let fetch = self.source.fetch_for(server);
+        let Some(known) = self.known(holding) else {
+            return fetch.await.map_err(Trouble::Credential);
+        };
+        // A store that does not answer must not hold up an end.
+        match tokio::time::timeout(STORE_PATIENCE, fetch).await {
+            Ok(Ok(credential)) => Ok(credential),
+            Ok(Err(_)) | Err(_) => Ok(known),
         }
     }
 

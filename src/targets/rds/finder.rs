@@ -17,6 +17,8 @@ use tokio::time::Instant;
 const FRESH: Duration = Duration::from_secs(600);
 /// Time between two questions after failed connections.
 const ANEW_EVERY: Duration = Duration::from_secs(5);
+/// How long RDS is waited for while an earlier answer is at hand: an end must not wait for it.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Longest time for a look-up.
 const LIMIT: Duration = Duration::from_secs(10);
 /// States in which a server takes no connection and will not by itself.
@@ -130,9 +132,13 @@ impl Finder {
         if let Some(known) = self.known().filter(fresh) {
             return Ok(known.found);
         }
-        let asked = tokio::time::timeout(LIMIT, self.ask()).await;
+        let limit = match self.known() {
+            Some(_) => PATIENCE,
+            None => LIMIT,
+        };
+        let asked = tokio::time::timeout(limit, self.ask()).await;
         let asked = asked.unwrap_or_else(|_| {
-            let problem = format!("RDS does not answer within {LIMIT:?}");
+            let problem = format!("RDS does not answer within {limit:?}");
             Err(LookupError::new(ErrorClass::Transient, problem))
         });
         match asked {
@@ -142,12 +148,17 @@ impl Finder {
                     at: Instant::now(),
                     doubted: false,
                 };
-                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+                self.remember(known);
                 Ok(found)
             }
             Err(error) => match self.known() {
                 // An end must not fail because RDS is away.
-                Some(known) if passes(&error) => Ok(known.found),
+                Some(known) if passes(&error) => {
+                    let at = Instant::now();
+                    let found = known.found.clone();
+                    self.remember(Known { at, ..known });
+                    Ok(found)
+                }
                 _ => Err(error),
             },
         }
@@ -156,6 +167,10 @@ impl Finder {
     fn known(&self) -> Option<Known> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.clone()
+    }
+
+    fn remember(&self, known: Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
     }
 
     async fn ask(&self) -> Result<Found, LookupError> {
