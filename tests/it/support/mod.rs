@@ -10,6 +10,7 @@ pub(crate) mod front;
 pub(crate) mod gate;
 pub(crate) mod instances;
 pub(crate) mod kubernetes;
+pub(crate) mod ldap;
 pub(crate) mod logs;
 pub(crate) mod offline;
 pub(crate) mod pooler;
