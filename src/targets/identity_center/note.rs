@@ -15,6 +15,13 @@ pub(super) struct Triple {
     pub(super) principal: String,
 }
 
+impl Triple {
+    /// Returns account and permission set: who holds them is listed together.
+    pub(super) fn place(&self) -> (&str, &str) {
+        (&self.account, &self.set)
+    }
+}
+
 /// What must be known to end an assignment, wherever that happens. Names come along for people; only ids are acted on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Note {

@@ -123,7 +123,12 @@ impl OrganizationTarget {
         for (_, (account, set)) in stale.into_iter().take(LOOKS_AT_ONCE) {
             let at = Instant::now();
             let holders = service
-                .holders(&center.instance, &account, &set, &center.budget, Turn::Read)
+                .holders(
+                    &center.instance,
+                    (&account, &set),
+                    &center.budget,
+                    Turn::Read,
+                )
                 .await?;
             self.seen.note((account, set), at, holders);
         }

@@ -241,8 +241,7 @@ impl Service {
     pub(super) async fn holders(
         &self,
         instance: &Instance,
-        account: &str,
-        set: &str,
+        (account, set): (&str, &str),
         budget: &Budget,
         turn: Turn,
     ) -> Result<Vec<Triple>, AwsError> {
@@ -287,7 +286,7 @@ impl Service {
         triple: &Triple,
         not_after: Timestamp,
         turn: &mut OperationTurn,
-    ) -> Result<Order, AwsError> {
+    ) -> Result<String, AwsError> {
         turn.request().await;
         turn.sent();
         let answer = self
@@ -304,7 +303,7 @@ impl Service {
             .send()
             .await
             .map_err(|error| refused("sso:CreateAccountAssignment", error))?;
-        Ok(Order::of(answer.account_assignment_creation_status()))
+        Ok(request_id(answer.account_assignment_creation_status()))
     }
 
     /// Orders the removal of an assignment; returns the id to follow.
@@ -313,7 +312,7 @@ impl Service {
         instance: &Instance,
         triple: &Triple,
         turn: &mut OperationTurn,
-    ) -> Result<Order, AwsError> {
+    ) -> Result<String, AwsError> {
         turn.request().await;
         turn.sent();
         let answer = self
@@ -328,7 +327,7 @@ impl Service {
             .send()
             .await
             .map_err(|error| refused("sso:DeleteAccountAssignment", error))?;
-        Ok(Order::of(answer.account_assignment_deletion_status()))
+        Ok(request_id(answer.account_assignment_deletion_status()))
     }
 
     /// Describes a creation of somebody's: which assignment it is about. Nothing when it is not known (any more).
@@ -358,20 +357,10 @@ impl Service {
     }
 }
 
-/// An order AWS took: what to follow, where it said.
-#[derive(Debug, Clone)]
-pub(super) struct Order {
-    pub(super) id: Option<String>,
-}
-
-impl Order {
-    fn of(status: Option<&AccountAssignmentOperationStatus>) -> Self {
-        Self {
-            id: status
-                .and_then(|status| status.request_id())
-                .map(str::to_owned),
-        }
-    }
+/// Returns the id to follow an order by. Without one nothing can be followed, and only the list tells.
+fn request_id(status: Option<&AccountAssignmentOperationStatus>) -> String {
+    let id = status.and_then(|status| status.request_id());
+    id.unwrap_or_default().to_owned()
 }
 
 /// Makes the client of the organization, which each partition has in one region alone.
