@@ -1,46 +1,62 @@
 //! Owns the answers rooms give each other through the traits they define: credentials for targets, inventory for the executor.
 
+use crate::aws::Sessions;
 use crate::control::ControlPlane;
 use crate::domain::{
     ConnectorId, ErrorClass, Failure, Integration, IntegrationId, InvalidValue, shown,
 };
 use crate::executor::Synchroniser;
-use crate::inventory::{PostgresCatalog, ReportError, Reporter};
+use crate::inventory::{PostgresCatalog, ReportError, Reported, Reporter};
 use crate::secrets::{Credential, KeptSecrets, SecretError, Stores, Wanted};
 use crate::targets::postgres::{
-    self, CredentialError, CredentialSource, DatabaseCredential, PostgresTarget,
+    self, CredentialSource, DatabaseCredential, LookupError, PostgresTarget,
 };
+use crate::targets::rds::{self, RdsParts, RdsRoad};
 use crate::targets::{Target, TargetError, TargetFactory};
 use async_trait::async_trait;
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The stores of secrets, each credential kept for a short time; one for the whole process.
 pub(super) type Secrets = Arc<KeptSecrets<Stores>>;
 
-/// Makes PostgreSQL targets whose credential comes from the integration's secret reference.
+/// Makes PostgreSQL targets, those of RDS too, whose credential comes from the integration's secret reference.
 #[derive(Clone)]
 pub(super) struct PostgresTargets {
-    connector: ConnectorId,
-    secrets: Secrets,
+    pub(super) connector: ConnectorId,
+    pub(super) secrets: Secrets,
+    pub(super) sessions: Sessions,
+    /// The certificate authorities of RDS where an integration names none.
+    pub(super) rds_ca_file: Option<PathBuf>,
 }
 
 impl PostgresTargets {
-    pub(super) fn new(connector: ConnectorId, secrets: Secrets) -> Self {
-        Self { connector, secrets }
-    }
-
     fn of(&self, integration: &Integration) -> Result<PostgresTarget, TargetError> {
+        let chain = rds::chain(integration);
         let source = Arc::new(Secret {
             wanted: integration.secret.clone().map(|reference| Wanted {
                 reference,
-                region: integration.settings.get("region").cloned(),
+                region: Some(chain.region.clone()).filter(|region| !region.is_empty()),
+                roles: chain.hops.clone(),
             }),
             secrets: Arc::clone(&self.secrets),
         });
-        PostgresTarget::new(self.connector.clone(), integration, source)
-            .map_err(|problems| wrong_settings(integration, &problems))
+        let connector = self.connector.clone();
+        let made = if integration.kind == rds::KIND {
+            let parts = RdsParts {
+                access: Arc::new(RdsRoad {
+                    sessions: self.sessions.clone(),
+                    chain,
+                }),
+                passwords: source,
+                ca_file: self.rds_ca_file.clone(),
+            };
+            rds::target(connector, integration, parts)
+        } else {
+            PostgresTarget::new(connector, integration, source)
+        };
+        made.map_err(|problems| wrong_settings(integration, &problems))
     }
 }
 
@@ -71,17 +87,17 @@ struct Secret {
 }
 
 impl Secret {
-    fn wanted(&self) -> Result<&Wanted, CredentialError> {
+    fn wanted(&self) -> Result<&Wanted, LookupError> {
         self.wanted.as_ref().ok_or_else(|| {
             let problem = "the integration has no secret reference";
-            CredentialError::new(ErrorClass::NeedsOperator, problem)
+            LookupError::new(ErrorClass::NeedsOperator, problem)
         })
     }
 }
 
 #[async_trait]
 impl CredentialSource for Secret {
-    async fn fetch(&self) -> Result<DatabaseCredential, CredentialError> {
+    async fn fetch(&self) -> Result<DatabaseCredential, LookupError> {
         let found = self.secrets.fetch(self.wanted()?).await;
         found.map(database_credential).map_err(credential_error)
     }
@@ -89,7 +105,7 @@ impl CredentialSource for Secret {
     async fn fetch_anew(
         &self,
         refused: &DatabaseCredential,
-    ) -> Result<Option<DatabaseCredential>, CredentialError> {
+    ) -> Result<Option<DatabaseCredential>, LookupError> {
         let refused = Credential {
             username: refused.username.clone(),
             password: refused.password.clone(),
@@ -101,7 +117,7 @@ impl CredentialSource for Secret {
             .map_err(credential_error)
     }
 
-    async fn fetch_previous(&self) -> Result<Option<DatabaseCredential>, CredentialError> {
+    async fn fetch_previous(&self) -> Result<Option<DatabaseCredential>, LookupError> {
         let found = self.secrets.fetch_previous(self.wanted()?).await;
         found
             .map(|found| found.map(database_credential))
@@ -118,7 +134,7 @@ fn database_credential(found: Credential) -> DatabaseCredential {
 }
 
 /// A store that is away may come back; whatever else is wrong with a secret, a person has to put right.
-fn credential_error(error: SecretError) -> CredentialError {
+fn credential_error(error: SecretError) -> LookupError {
     let class = match error.class() {
         passing @ (ErrorClass::Transient | ErrorClass::Throttled) => passing,
         ErrorClass::Unauthorised
@@ -128,7 +144,7 @@ fn credential_error(error: SecretError) -> CredentialError {
         | ErrorClass::Bug => ErrorClass::NeedsOperator,
     };
     let hint = error.hint().to_owned();
-    CredentialError::new(class, error).with_hint(hint)
+    LookupError::new(class, error).with_hint(hint)
 }
 
 /// Walks an integration and reports what changed.
@@ -150,7 +166,7 @@ impl Walker {
     }
 
     async fn catalog(&self, integration: &Integration) -> Result<PostgresCatalog, TargetError> {
-        if integration.kind != postgres::KIND {
+        if ![postgres::KIND, rds::KIND].contains(&integration.kind.as_str()) {
             return Err(TargetError::new(
                 ErrorClass::NeedsOperator,
                 "unknown_integration_type",
@@ -166,14 +182,26 @@ impl Walker {
     }
 }
 
+impl Walker {
+    async fn walk(
+        &self,
+        integration: &Integration,
+    ) -> Result<Result<Reported, ReportError>, Failure> {
+        let catalog = self.catalog(integration).await;
+        let catalog = catalog.map_err(|error| error.failure().clone())?;
+        Ok(self.reporter.report(&catalog).await)
+    }
+}
+
 #[async_trait]
 impl Synchroniser for Walker {
     async fn synchronise(&self, integration: &Integration) -> Result<u64, Failure> {
-        let catalog = self
-            .catalog(integration)
-            .await
-            .map_err(|error| error.failure().clone())?;
-        match self.reporter.report(&catalog).await {
+        let mut reported = self.walk(integration).await?;
+        if matches!(&reported, Err(error) if error.class() == ErrorClass::Unauthorised) {
+            // The password was changed on the way.
+            reported = self.walk(integration).await?;
+        }
+        match reported {
             Ok(reported) => {
                 tracing::info!(
                     integration.id = %integration.id,

@@ -1,22 +1,18 @@
 //! Owns the putting together of the stores of secrets from the configuration. Connects nowhere.
 
 use super::answers::Secrets;
-use crate::aws::{Chain, Purpose, SdkConfig, Sessions};
+use crate::aws::Sessions;
 use crate::config::{Config, KubernetesConfig, VaultConfig, VaultKvConfig, VaultLoginConfig};
 use crate::secrets::{
-    AwsAccess, AwsSecretsManager, FileStore, KeptSecrets, KubernetesOptions, KubernetesSecrets,
-    KvVersion, Stores, VaultLogin, VaultOptions, VaultSecrets,
+    AwsAccess, AwsRoad, AwsSecretsManager, FileStore, KeptSecrets, KubernetesOptions,
+    KubernetesSecrets, KvVersion, Stores, VaultLogin, VaultOptions, VaultSecrets,
 };
-use async_trait::async_trait;
-use std::error::Error;
 use std::sync::Arc;
 
 /// Makes the stores the configuration names.
-pub(super) fn open(config: &Config, sessions: &Sessions) -> Secrets {
-    let aws: Arc<dyn AwsAccess> = Arc::new(Aws {
-        region: config.aws.region.clone(),
-        sessions: sessions.clone(),
-    });
+pub(super) fn open(config: &Config, sessions: Sessions) -> Secrets {
+    let region = config.aws.region.clone();
+    let aws: Arc<dyn AwsAccess> = Arc::new(AwsRoad::new(sessions, region));
     let stores = Stores {
         files: FileStore::default(),
         aws: AwsSecretsManager::new(Arc::clone(&aws)),
@@ -72,26 +68,5 @@ fn vault(from: &VaultConfig) -> VaultOptions {
             VaultKvConfig::Two => KvVersion::Two,
         },
         login,
-    }
-}
-
-/// The connector's own credentials.
-struct Aws {
-    region: Option<String>,
-    sessions: Sessions,
-}
-
-#[async_trait]
-impl AwsAccess for Aws {
-    async fn config(
-        &self,
-        region: Option<&str>,
-    ) -> Result<SdkConfig, Box<dyn Error + Send + Sync>> {
-        let region = region.or(self.region.as_deref()).ok_or("no AWS region")?;
-        let own = Chain {
-            region: region.to_owned(),
-            hops: Vec::new(),
-        };
-        Ok(self.sessions.config(&own, &Purpose::Connector).await?)
     }
 }

@@ -11,6 +11,8 @@ mod aws_front;
 #[cfg(test)]
 mod aws_operations;
 #[cfg(test)]
+mod aws_proxy;
+#[cfg(test)]
 mod aws_sessions;
 #[cfg(test)]
 mod bad_orders;
@@ -30,6 +32,8 @@ mod expiry_offline;
 mod fighting_user;
 #[cfg(test)]
 mod grant_lifecycle;
+#[cfg(test)]
+mod identity_center;
 #[cfg(test)]
 mod inventory_reports;
 #[cfg(test)]

@@ -67,8 +67,8 @@ impl OrganizationTarget {
         let center = self.desk.center().await?;
         let account = account_id(&triple.account)?;
         let mut turn = center.budget.assignment(Turn::End, &account).await;
-        let pending = note.is_pending(self.clock.now());
-        if pending {
+        let lands_until = self.lands_until(grant, note);
+        if lands_until.is_some() {
             self.wait_for_creation(&service, &center, triple).await?;
         }
         let stands = self.stands(&service, triple, Turn::End).await?;
@@ -116,7 +116,7 @@ impl OrganizationTarget {
             evidence,
             ended_at: Some(self.clock.now()),
             reason: Some(warrant.reason),
-            provisional_until: note.lands_until.filter(|_| pending),
+            provisional_until: lands_until,
             details,
             ..Ended::default()
         })

@@ -7,14 +7,14 @@
 //! | `desk` | looks up instance, account, permission set, principal |
 //! | `service` | the calls, one request each |
 //! | `note` | what must be known to end an assignment |
-//! | `answered` | which orders cannot take effect later, because AWS refused them |
+//! | `landings` | until when orders may still take effect |
 //! | `start`, `end` | making and removing |
 //! | `observe` | compares with what AWS lists |
 //! | `trouble` | what an error means |
 
-mod answered;
 mod desk;
 mod end;
+mod landings;
 mod note;
 mod observe;
 mod service;
@@ -34,10 +34,10 @@ use crate::domain::{
     SettingsDigest, Start, Step,
 };
 use crate::policy::{EndWarrant, Permit};
-use answered::Answered;
 use async_trait::async_trait;
 use desk::Desk;
 use jiff::SignedDuration;
+use landings::Landings;
 use observe::Seen;
 use settings::Settings;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl TargetFactory for OrganizationTargets {
             clock: Arc::clone(&self.clock),
             late: self.late,
             seen: Seen::default(),
-            answered: Answered::default(),
+            landings: Landings::default(),
         }))
     }
 }
@@ -83,7 +83,7 @@ struct OrganizationTarget {
     clock: SharedClock,
     late: SignedDuration,
     seen: Seen,
-    answered: Answered,
+    landings: Landings,
 }
 
 #[async_trait]

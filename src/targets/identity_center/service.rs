@@ -11,6 +11,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::Document;
 use aws_types::SdkConfig;
+use aws_types::region::Region;
 use jiff::Timestamp;
 
 /// Most entries a page may have.
@@ -64,7 +65,7 @@ impl Service {
         Self {
             sso: aws_sdk_ssoadmin::Client::new(config),
             store: aws_sdk_identitystore::Client::new(config),
-            organizations: aws_sdk_organizations::Client::new(config),
+            organizations: organizations(config),
         }
     }
 
@@ -371,6 +372,20 @@ impl Order {
                 .map(str::to_owned),
         }
     }
+}
+
+/// Makes the client of the organization, which each partition has in one region alone.
+fn organizations(config: &SdkConfig) -> aws_sdk_organizations::Client {
+    let region = config.region().map(Region::as_ref).unwrap_or_default();
+    let home = match region {
+        gov if gov.starts_with("us-gov-") => "us-gov-west-1",
+        china if china.starts_with("cn-") => "cn-northwest-1",
+        _ => "us-east-1",
+    };
+    let config = aws_sdk_organizations::config::Builder::from(config)
+        .region(Region::new(home))
+        .build();
+    aws_sdk_organizations::Client::from_conf(config)
 }
 
 /// Understands an answer, and slows the budget down when it was a throttle.

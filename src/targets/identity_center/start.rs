@@ -37,15 +37,13 @@ impl OrganizationTarget {
         };
         let pending = earlier
             .as_ref()
-            .and_then(|note| note.lands_until)
-            .filter(|until| *until > self.clock.now() && !self.answered.has(grant.id, *until));
+            .and_then(|note| self.lands_until(grant, note));
         let note = Note {
             triple: found.triple.clone(),
             set_name: found.set.name.clone(),
             principal_name: found.principal_name.clone(),
             stood_before,
             lands_until: pending,
-            unanswered_before: pending.is_some(),
             session: found.set.session.clone(),
         };
         Ok(Plan {
@@ -67,12 +65,15 @@ impl OrganizationTarget {
                 steps.push(remember(&note, "note what is there already")?);
             }
         } else {
+            let before = note.lands_until;
+            let lands = self.signed_by(grant).checked_add(self.late);
+            let lands = before.max(Some(lands.unwrap_or(Timestamp::MAX)));
+            if let Some(lands) = lands {
+                self.landings.begin(grant.id, lands, before);
+            }
             let settled = note.settled();
-            let was_pending = note.is_pending(self.clock.now());
-            self.answered.forget(grant.id);
-            let lands = self.signed_by(grant).checked_add(self.late).ok();
             let ordered = Note {
-                lands_until: note.lands_until.max(lands),
+                lands_until: lands,
                 ..note.clone()
             };
             steps.push(remember(&ordered, "note what is about to be ordered")?);
@@ -88,7 +89,7 @@ impl OrganizationTarget {
                 change: Change::Assign,
             });
             // An earlier order that was not answered is still counted.
-            if !was_pending {
+            if before.is_none() {
                 steps.push(remember(&settled, "note that the order was answered")?);
             }
         }
@@ -97,6 +98,12 @@ impl OrganizationTarget {
             change: Change::Verify,
         });
         Ok(steps)
+    }
+
+    /// Returns until when an order of a grant that was not answered may take effect; nothing when none can.
+    pub(super) fn lands_until(&self, grant: &Grant, note: &Note) -> Option<Timestamp> {
+        let until = self.landings.of(grant.id, note.lands_until);
+        until.filter(|until| self.clock.now() < *until)
     }
 
     /// Returns the last moment an order of this plan may be signed.
@@ -163,14 +170,17 @@ impl OrganizationTarget {
         let order = match ordered {
             Ok(order) => order,
             Err(error) => {
-                let is_answered = !error.outcome_unknown();
-                let settles = is_answered && !note.unanswered_before;
-                if let Some(until) = note.lands_until.filter(|_| settles) {
-                    self.answered.note(start.grant.id, until);
+                if error.outcome_unknown() {
+                    let until = self.clock.now().checked_add(self.late);
+                    let until = until.unwrap_or(Timestamp::MAX);
+                    self.landings.unanswered(start.grant.id, until);
+                } else {
+                    self.landings.answered(start.grant.id);
                 }
                 return Err(not_taken(error, turn));
             }
         };
+        self.landings.answered(start.grant.id);
         let finished = match &order.id {
             Some(id) => {
                 let watched = Watched {
@@ -231,6 +241,7 @@ impl OrganizationTarget {
         if !self.stands(&service, &note.triple, Turn::Start).await? {
             return Err(not_seen(&note.triple, "it is not listed"));
         }
+        self.seen.begin(start.grant.id);
         Ok(Applied {
             evidence: Evidence::default().with("stood_before", note.stood_before),
             credential: Some(CredentialChange::None),
