@@ -17,6 +17,10 @@ const SHOP: &str = "660000000001";
 const BANK: &str = "660000000002";
 
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "three orders told one after the other"
+)]
 async fn creations_deletions_and_provisionings_are_followed_to_their_end() {
     let second = Duration::from_secs(1);
     let knobs = Knobs {
