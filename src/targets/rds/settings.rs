@@ -320,7 +320,7 @@ mod tests {
         insta::assert_snapshot!(problems, @r"
         `settings.region` is `Ireland!`, must be an AWS region such as `eu-west-1`
         `settings.instance_id` is absent, must be the identifier of an RDS instance or an Aurora cluster
-        `settings.username` is `o'brien`, must be 1 to 63 letters, digits, `_`, `-` or `.`
+        `settings.username` is `o\'brien`, must be 1 to 63 letters, digits, `_`, `-` or `.`
         `settings.end_user_auth` is `kerberos`, must be `iam` or `password`
         `settings.port` is absent, must be the port at `address`
         `settings.role_arn` is `arn:aws:iam::12:role/x`, must be the ARN of a role, `arn:aws:iam::123456789012:role/name`
