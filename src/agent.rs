@@ -171,14 +171,19 @@ async fn executor(
     let registry = Registry::default()
         .with(postgres::KIND, Box::new(targets.clone()))
         .with(rds::KIND, Box::new(targets.clone()))
-        .with(identity_center::KIND, Box::new(organizations));
+        .with(identity_center::KIND, Box::new(organizations.clone()));
     let parts = Parts {
         clock: Arc::clone(clock),
         ledger: ledger.clone(),
         recall,
         control: Arc::<HttpControlPlane>::clone(&control),
         registry: Arc::new(registry),
-        synchroniser: Arc::new(Walker::new(targets, control, &config.state_dir)),
+        synchroniser: Arc::new(Walker::new(
+            targets,
+            organizations,
+            control,
+            &config.state_dir,
+        )),
         metrics: Arc::clone(metrics),
         health: Arc::clone(health),
     };

@@ -33,6 +33,8 @@ mod measures;
 #[cfg(test)]
 mod offline;
 #[cfg(test)]
+mod organization;
+#[cfg(test)]
 mod pace;
 #[cfg(test)]
 mod reopen;

@@ -1,6 +1,8 @@
 //! Owns which measures there are and that the program ends in time.
 
-use crate::{direct, idle, instances, inventory, lanes, latency, offline, pace, reopen};
+use crate::{
+    direct, idle, instances, inventory, lanes, latency, offline, organization, pace, reopen,
+};
 use std::time::Duration;
 
 /// Longest time for everything; more means that something hangs.
@@ -19,6 +21,9 @@ pub(crate) fn run() {
         .skip(1)
         .filter(|argument| !argument.starts_with("--"))
         .collect();
+    let organizations = organization::SIZES
+        .iter()
+        .filter(|(name, _)| asked.iter().any(|asked| asked == name));
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|start| name.starts_with(start));
     let million = asked.iter().any(|name| name == MILLION);
     // Only when asked for by name, too.
@@ -28,7 +33,7 @@ pub(crate) fn run() {
     };
     let limit = match asked.iter().any(|start| start.starts_with(pace::NAME)) {
         true => LIMIT_OF_PACE,
-        false if million => LIMIT_OF_A_MILLION,
+        false if million || organizations.clone().count() > 0 => LIMIT_OF_A_MILLION,
         false => LIMIT,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -36,6 +41,9 @@ pub(crate) fn run() {
         .enable_all()
         .build()
         .unwrap();
+    if runtime.block_on(organization::walk_if_asked()) {
+        return;
+    }
     runtime.block_on(async {
         let all = async {
             if wanted("ledger-open-50k") {
@@ -58,6 +66,10 @@ pub(crate) fn run() {
             }
             if million {
                 inventory::measure(MILLION, 1_000_000).await;
+            }
+            // Only when asked for by its whole name.
+            for (name, accounts) in organizations {
+                organization::measure(name, *accounts).await;
             }
             if wanted("two-instances-500-grants") {
                 instances::measure().await;

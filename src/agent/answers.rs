@@ -6,8 +6,12 @@ use crate::domain::{
     ConnectorId, ErrorClass, Failure, Integration, IntegrationId, InvalidValue, shown,
 };
 use crate::executor::Synchroniser;
-use crate::inventory::{PostgresCatalog, ReportError, Reported, Reporter};
+use crate::inventory::{
+    Assignment, AwsOrganization, OrganizationListing, PostgresCatalog, ReportError, Reported,
+    Reporter, Source,
+};
 use crate::secrets::{Credential, KeptSecrets, SecretError, Stores, Wanted};
+use crate::targets::identity_center::{self, OrganizationTargets};
 use crate::targets::postgres::{
     self, CredentialSource, DatabaseCredential, LookupError, PostgresTarget,
 };
@@ -150,24 +154,33 @@ fn credential_error(error: SecretError) -> LookupError {
 /// Walks an integration and reports what changed.
 pub(super) struct Walker {
     targets: PostgresTargets,
+    organizations: OrganizationTargets,
     reporter: Reporter,
 }
 
 impl Walker {
     pub(super) fn new(
         targets: PostgresTargets,
+        organizations: OrganizationTargets,
         control: Arc<dyn ControlPlane>,
         state_folder: &Path,
     ) -> Self {
         Self {
             targets,
+            organizations,
             reporter: Reporter::new(control, state_folder),
         }
     }
 
-    async fn catalog(&self, integration: &Integration) -> Result<PostgresCatalog, TargetError> {
-        if ![postgres::KIND, rds::KIND].contains(&integration.kind.as_str()) {
-            return Err(TargetError::new(
+    async fn source(&self, integration: &Integration) -> Result<Box<dyn Source>, TargetError> {
+        match integration.kind.as_str() {
+            postgres::KIND | rds::KIND => {
+                let (options, admin_role) = self.targets.of(integration)?.connection().await?;
+                let catalog = PostgresCatalog::new(integration.id, options, admin_role);
+                Ok(Box::new(catalog))
+            }
+            identity_center::KIND => Ok(Box::new(self.organization(integration)?)),
+            _ => Err(TargetError::new(
                 ErrorClass::NeedsOperator,
                 "unknown_integration_type",
                 format!(
@@ -175,10 +188,32 @@ impl Walker {
                     integration.id,
                     shown(&integration.kind)
                 ),
-            ));
+            )),
         }
-        let (options, admin_role) = self.targets.of(integration)?.connection().await?;
-        Ok(PostgresCatalog::new(integration.id, options, admin_role))
+    }
+
+    /// The same sessions and the same budget as those of the target: grants go first.
+    fn organization(&self, integration: &Integration) -> Result<AwsOrganization, TargetError> {
+        let reach = self.organizations.reach(integration)?;
+        let (memory, id) = (Arc::clone(&self.organizations.memory), integration.id);
+        let given = move || {
+            let given = identity_center::given(&*memory, id).into_iter();
+            given
+                .map(|given| Assignment {
+                    account: given.account,
+                    permission_set: given.permission_set,
+                    principal: given.principal,
+                })
+                .collect()
+        };
+        Ok(AwsOrganization::new(OrganizationListing {
+            integration: id,
+            chain: reach.chain,
+            excluded: reach.excluded,
+            sessions: self.organizations.sessions.clone(),
+            budgets: self.organizations.budgets.clone(),
+            given: Arc::new(given),
+        }))
     }
 }
 
@@ -187,9 +222,9 @@ impl Walker {
         &self,
         integration: &Integration,
     ) -> Result<Result<Reported, ReportError>, Failure> {
-        let catalog = self.catalog(integration).await;
-        let catalog = catalog.map_err(|error| error.failure().clone())?;
-        Ok(self.reporter.report(&catalog).await)
+        let source = self.source(integration).await;
+        let source = source.map_err(|error| error.failure().clone())?;
+        Ok(self.reporter.report(&*source).await)
     }
 }
 
@@ -233,7 +268,7 @@ fn unreported(integration: &Integration, error: &ReportError) -> Failure {
         integration.name
     );
     let (reason, hint, retry_after) = match error {
-        ReportError::Source(error) => ("inventory_not_read", error.hint(), None),
+        ReportError::Source(error) => ("inventory_not_read", error.hint(), error.retry_after()),
         ReportError::Upload(error) => ("inventory_not_uploaded", None, error.retry_after()),
         ReportError::Broken => ("inventory_not_compared", None, None),
     };

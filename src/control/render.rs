@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 /// Longest sentence that is reported: 1000 characters.
 const MAX_SENTENCE_CHARS: usize = 1000;
-/// Longest list of statements to run that is reported, 4000 characters: half a statement helps nobody, and a heartbeat carries one
+/// Longest list of statements to run, and longest value of a context, that is reported, 4000 characters: half a statement helps nobody, and a heartbeat carries one
 /// for each integration within 1 MiB.
 const MAX_REMEDY_CHARS: usize = 4000;
 /// Most lines of details in one report.
@@ -142,6 +142,11 @@ fn resource(record: &InventoryRecord) -> wire::ResourceRecord {
         owner: record.owner.clone(),
         comment: record.comment.as_deref().map(cut),
         tags: record.tags.clone(),
+        context: record
+            .context
+            .iter()
+            .map(|(name, value)| (name.clone(), cut_remedy(value)))
+            .collect(),
         permissions: record
             .permissions
             .iter()

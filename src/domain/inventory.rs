@@ -66,7 +66,7 @@ pub struct InventoryRecord {
     pub id: InventoryId,
     /// The id the system itself uses, for example an oid.
     pub native_id: String,
-    /// Last name of the path.
+    /// What people call it; for most kinds the last name of the path.
     pub name: String,
     /// Names, outermost first.
     pub path: Vec<String>,
@@ -81,7 +81,9 @@ pub struct InventoryRecord {
     pub comment: Option<String>,
     /// What people wrote on it in the form of tags.
     pub tags: BTreeMap<String, String>,
-    /// What can be asked for.
+    /// What else is known of it, by what it is: `session_duration`, `ou_path`. In the words of the system; long values are cut on the wire.
+    pub context: BTreeMap<String, String>,
+    /// What can be asked for by a fixed name. Empty where the names are things of their own: for an account, the permission sets.
     pub permissions: Vec<Permission>,
     /// Whether it can be granted now.
     pub status: RecordStatus,
@@ -101,7 +103,8 @@ pub enum RecordStatus {
 pub struct AccessRecord {
     /// Stable id, never that of a resource.
     pub id: InventoryId,
-    /// The role that has it; nothing means every role, as `PUBLIC` does.
+    /// The role that has it; nothing means every role, as `PUBLIC` does. In an organization `user:NAME` or `group:NAME`, or the bare id
+    /// of somebody who is gone.
     pub holder: Option<String>,
     /// Kind of what it is access to.
     pub kind: ResourceKind,

@@ -183,6 +183,13 @@ impl ResourceKind {
         self == Self::AwsOrganizationAccount
     }
 
+    /// Tells whether those who have access to it are found by looking into it. What could not be looked into has unknown access then.
+    /// Who has access to a database is found without entering it.
+    #[must_use]
+    pub fn has_access_within(self) -> bool {
+        self == Self::AwsOrganizationAccount
+    }
+
     /// Tells whether access to it can be given to a group of people.
     #[must_use]
     pub fn takes_groups(self) -> bool {

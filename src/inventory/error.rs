@@ -1,7 +1,9 @@
 //! Owns what can stop a walk, and its class.
 
+use crate::aws::AwsError;
 use crate::domain::ErrorClass;
 use crate::pg::PgError;
+use std::time::Duration;
 
 /// A walk that did not come to its end; nothing of it is reported.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +17,9 @@ pub enum SourceError {
         #[source]
         source: PgError,
     },
+    /// AWS could not be read; the error names the action.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
     /// Nobody takes the records any more.
     #[error("the receiver of the inventory stopped taking records")]
     Stopped,
@@ -26,6 +31,7 @@ impl SourceError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Read { source, .. } => source.class(),
+            Self::Aws(error) => error.class(),
             Self::Stopped => ErrorClass::Transient,
         }
     }
@@ -35,7 +41,17 @@ impl SourceError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Read { source, .. } => source.hint(),
+            Self::Aws(error) => error.hint().map(str::to_owned),
             Self::Stopped => None,
+        }
+    }
+
+    /// Returns how long the other side asked to be left alone.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Aws(error) => error.retry_after(),
+            Self::Read { .. } | Self::Stopped => None,
         }
     }
 }

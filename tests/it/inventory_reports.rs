@@ -1,5 +1,6 @@
 //! Reports of inventories: what travels, what is taken to be gone, and what a trouble in the middle leaves. A real control plane, real calls.
 
+mod organization;
 mod server;
 
 use crate::support::front::{Front, Manner};
@@ -204,6 +205,7 @@ impl Listing {
             owner: None,
             comment: Some(comment.to_owned()),
             tags: [].into(),
+            context: [].into(),
             permissions: ResourceKind::PostgresTable.permissions().to_vec(),
             status: RecordStatus::Active,
         }

@@ -9,6 +9,8 @@ mod aws_emulators;
 #[cfg(test)]
 mod aws_front;
 #[cfg(test)]
+mod aws_inventory;
+#[cfg(test)]
 mod aws_operations;
 #[cfg(test)]
 mod aws_proxy;

@@ -74,7 +74,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "inventory",
-        &["clock", "control", "domain", "pg", "retry", "secret"],
+        &["aws", "clock", "control", "domain", "pg", "retry", "secret"],
     ),
     ("operator", &["clock", "domain", "executor", "lifecycle"]),
     ("lifecycle", &["domain"]),

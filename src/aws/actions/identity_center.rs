@@ -31,14 +31,14 @@ pub(super) const ACTIONS: &[Action] = actions! {
     call "sts:GetCallerIdentity" [Sessions] "tells which account a role is in; cannot be denied", "a role of the wrong account is not noticed", ANY, NONE;
 
     call "organizations:DescribeOrganization" [OrganizationRead Assignments] "tells the management account", "targets in the management account are not noticed before AWS refuses them", ANY, NONE;
-    call "organizations:ListRoots" [OrganizationRead Assignments] "where the walk over the OUs begins", "accounts have no OU path, excluded OUs cannot be left out", ANY, NONE;
-    call "organizations:ListOrganizationalUnitsForParent" [OrganizationRead Assignments] "the OUs below a root or an OU", "accounts have no OU path, excluded OUs cannot be left out", NODE, NONE;
+    call "organizations:ListRoots" [OrganizationRead Assignments] "where the walk over the OUs begins", "no inventory of the organization", ANY, NONE;
+    call "organizations:ListOrganizationalUnitsForParent" [OrganizationRead Assignments] "the OUs below a root or an OU", "no inventory of the organization", NODE, NONE;
     call "organizations:ListAccountsForParent" [OrganizationRead Assignments] "the accounts in an OU", "accounts have no OU path, excluded OUs cannot be left out", NODE, NONE;
     call "organizations:ListParents" [OrganizationRead Assignments] "the OU of one account", "an account in an excluded OU is not noticed before a start", NODE, NONE;
     call "organizations:ListAccounts" [OrganizationRead] "all accounts with name, e-mail and state", "no inventory of the organization", ANY, NONE;
     call "organizations:DescribeAccount" [OrganizationRead Assignments] "one account, before a start", "suspended and unknown accounts are not noticed, nothing starts", NODE, NONE;
     call "organizations:DescribeOrganizationalUnit" [OrganizationRead] "the name of one OU", "OU paths show ids", NODE, NONE;
-    call "organizations:ListTagsForResource" [OrganizationRead] "tags of accounts", "accounts are reported without tags", NODE, NONE;
+    call "organizations:ListTagsForResource" [OrganizationRead] "tags of accounts", "accounts are reported as out of reach, without tags and without who has access", NODE, NONE;
     call "organizations:ListDelegatedAdministrators" [OrganizationRead] "whether the caller is a delegated administrator", "`doctor` cannot tell which permission sets are out of reach", ANY, "`organizations:ServicePrincipal`";
 
     call "sso:ListInstances" [OrganizationRead Assignments PermissionSets] "finds the instance and its identity store", "nothing works", ANY, NONE;
@@ -46,11 +46,11 @@ pub(super) const ACTIONS: &[Action] = actions! {
     call "sso:ListPermissionSets" [OrganizationRead Assignments PermissionSets] "all permission sets", "a permission set cannot be found by its name, nothing starts", INSTANCE, REGION;
     call "sso:DescribePermissionSet" [OrganizationRead Assignments PermissionSets] "name, description and session duration", "a permission set cannot be found by its name, nothing starts", INSTANCE_AND_SET, TAGGED;
     call "sso:ListTagsForResource" [OrganizationRead Assignments PermissionSets] "tags of permission sets, our mark included", "sets of ours cannot be told from others", INSTANCE_AND_SET, TAGGED;
-    call "sso:ListManagedPoliciesInPermissionSet" [OrganizationRead PermissionSets] "AWS managed policies of a set", "sets are reported without them, a changed declaration cannot be compared", INSTANCE_AND_SET, TAGGED;
-    call "sso:ListCustomerManagedPolicyReferencesInPermissionSet" [OrganizationRead PermissionSets] "customer managed policies of a set", "sets are reported without them, a changed declaration cannot be compared", INSTANCE_AND_SET, TAGGED;
-    call "sso:GetInlinePolicyForPermissionSet" [OrganizationRead PermissionSets] "inline policy of a set", "sets are reported without it, a changed declaration cannot be compared", INSTANCE_AND_SET, TAGGED;
-    call "sso:GetPermissionsBoundaryForPermissionSet" [OrganizationRead PermissionSets] "boundary of a set", "sets are reported without it, a changed declaration cannot be compared", INSTANCE_AND_SET, TAGGED;
-    call "sso:ListPermissionSetsProvisionedToAccount" [OrganizationRead] "the sets of an account", "who is assigned what cannot be reported", INSTANCE_AND_ACCOUNT, TAGGED;
+    call "sso:ListManagedPoliciesInPermissionSet" [OrganizationRead PermissionSets] "AWS managed policies of a set", "no inventory of the organization, a changed declaration cannot be compared", INSTANCE_AND_SET, TAGGED;
+    call "sso:ListCustomerManagedPolicyReferencesInPermissionSet" [OrganizationRead PermissionSets] "customer managed policies of a set", "no inventory of the organization, a changed declaration cannot be compared", INSTANCE_AND_SET, TAGGED;
+    call "sso:GetInlinePolicyForPermissionSet" [OrganizationRead PermissionSets] "inline policy of a set", "no inventory of the organization, a changed declaration cannot be compared", INSTANCE_AND_SET, TAGGED;
+    call "sso:GetPermissionsBoundaryForPermissionSet" [OrganizationRead PermissionSets] "boundary of a set", "no inventory of the organization, a changed declaration cannot be compared", INSTANCE_AND_SET, TAGGED;
+    call "sso:ListPermissionSetsProvisionedToAccount" [OrganizationRead] "the sets of an account", "accounts are reported as out of reach, without who has access", INSTANCE_AND_ACCOUNT, TAGGED;
     call "sso:ListAccountsForProvisionedPermissionSet" [OrganizationRead PermissionSets] "the accounts of a set, and which are behind its definition", "accounts keep the old definition, sets in use cannot be told from unused ones", INSTANCE_AND_SET, TAGGED;
     call "sso:ListAccountAssignments" [OrganizationRead Assignments] "who has a set in an account: the proof of every start and end", "nothing starts; an end cannot be proven", ALL_THREE, TAGGED;
     call "sso:ListAccountAssignmentsForPrincipal" [OrganizationRead] "all assignments of one user or group; management account only", "orphans are found account by account", INSTANCE, REGION;
@@ -96,6 +96,6 @@ pub(super) const ACTIONS: &[Action] = actions! {
     call "identitystore:ListUsers" [OrganizationRead Assignments] "all users; two users with one e-mail", "users cannot be reported, ambiguous ones are not noticed", STORE_AND_USERS, NONE;
     call "identitystore:GetGroupId" [Assignments] "finds a group by its name", "groups cannot be given access by name", STORE_AND_GROUPS, NONE;
     call "identitystore:DescribeGroup" [OrganizationRead Assignments] "the name of a group", "groups are shown by id", STORE_AND_GROUPS, NONE;
-    call "identitystore:ListGroups" [OrganizationRead Assignments] "all groups", "groups cannot be reported", STORE_AND_GROUPS, NONE;
-    call "identitystore:ListGroupMemberships" [OrganizationRead] "who is in a group", "access by group is shown without its people", MEMBERSHIPS, NONE;
+    call "identitystore:ListGroups" [OrganizationRead Assignments] "all groups", "no inventory of the organization", STORE_AND_GROUPS, NONE;
+    call "identitystore:ListGroupMemberships" [OrganizationRead] "who is in a group", "no inventory of the organization", MEMBERSHIPS, NONE;
 };

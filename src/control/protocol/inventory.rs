@@ -36,7 +36,8 @@ pub enum InventoryLine {
         /// Its stable id.
         id: String,
     },
-    /// What is within this could not be looked at and stays as it was, whatever else the upload says.
+    /// What is within this could not be looked at and stays as it was, whatever else the upload says. Access to an account of an
+    /// organization counts as within the account.
     Unseen {
         /// Names, outermost first.
         under: Vec<String>,
@@ -76,7 +77,7 @@ wire! {
         pub id: String,
         /// The system's own id.
         pub native_id: String,
-        /// Last name of the path.
+        /// What people call it; for most types the last name of the path.
         pub name: String,
         /// Names, outermost first.
         pub path: Vec<String>,
@@ -92,10 +93,13 @@ wire! {
         /// What people wrote on it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub comment: Option<String>,
-        /// What people wrote on it in the form of tags: at most 50, keys at most 63 characters, values at most 256.
+        /// What people wrote on it in the form of tags: at most 50, keys at most 128 characters, values at most 256.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         pub tags: BTreeMap<String, String>,
-        /// What can be asked for.
+        /// What else is known of it, by what it is, for example `session_duration`: values at most 4000 characters.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub context: BTreeMap<String, String>,
+        /// What can be asked for by a fixed name. Empty for an account of an organization: the permission sets are resources of their own.
         pub permissions: Vec<String>,
         /// `active` or `error`.
         pub status: String,
@@ -110,7 +114,8 @@ wire! {
     pub struct AccessSpec {
         /// Stable id, at most 64 characters, never that of a resource.
         pub id: String,
-        /// Who has it; nothing means everybody, as PostgreSQL's `PUBLIC`.
+        /// Who has it; nothing means everybody, as PostgreSQL's `PUBLIC`. In an organization `user:NAME`, `group:NAME`, or the id of
+        /// somebody who is gone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub holder: Option<String>,
         /// Type of the resource.

@@ -63,6 +63,7 @@ impl Entry {
             owner,
             comment,
             tags,
+            context,
             permissions,
             status,
         } = record;
@@ -73,6 +74,10 @@ impl Entry {
         hash.count(tags.len());
         for (key, value) in tags {
             hash.add(key).add(value);
+        }
+        hash.count(context.len());
+        for (name, value) in context {
+            hash.add(name).add(value);
         }
         hash.count(permissions.len());
         for permission in permissions {
@@ -102,10 +107,14 @@ impl Entry {
         hash.add("access").add(kind.as_str()).list(path);
         hash.option(holder.as_deref());
         hash.list(privileges).list(may_pass_on);
+        let scope = match path.as_slice() {
+            [outermost] if kind.has_access_within() => Scope::within(outermost),
+            _ => Scope::of(path),
+        };
         Self {
             id: *id,
             digest: hash.digest(),
-            scope: Scope::of(path),
+            scope,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Owns reading who has access already: access lists of databases, schemas and tables, and memberships. Never says what follows from them.
 
 use super::page::Name;
-use super::{PostgresCatalog, failed, stable_id};
+use super::{PostgresCatalog, failed};
 use crate::domain::{AccessRecord, ResourceKind};
+use crate::inventory::ids::stable_id;
 use crate::inventory::{RecordSender, SourceError};
 use crate::pg::{PgError, Row, Session};
 

@@ -4,14 +4,15 @@ mod access;
 mod page;
 mod role;
 
+use super::ids::stable_id;
 use super::{RecordSender, Source, SourceError};
-use crate::domain::{IntegrationId, InventoryId, InventoryRecord, RecordStatus, ResourceKind};
+use crate::domain::{IntegrationId, InventoryRecord, RecordStatus, ResourceKind};
 use crate::pg::{ConnectOptions, PgError, Row, Session};
 use access::{ON_DATABASES, ON_ROLES, ON_SCHEMAS, ON_TABLES};
 use async_trait::async_trait;
 use page::{Found, Name, Pages};
 use role::{acting_role, cannot_lend, quoted};
-use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Rows read at a time: about 1 MB with long names and comments.
 const PAGE: i64 = 1_000;
@@ -212,6 +213,7 @@ impl PostgresCatalog {
             owner: found.owner.clone(),
             comment: found.comment.clone(),
             tags: found.tags.clone(),
+            context: BTreeMap::new(),
             permissions: kind.permissions().to_vec(),
             status,
         }
@@ -308,36 +310,5 @@ fn failed(database: &str, source: PgError) -> SourceError {
     SourceError::Read {
         database: database.to_owned(),
         source,
-    }
-}
-
-/// Names a thing for as long as it keeps its place and name.
-fn stable_id(integration: IntegrationId, kind: &str, parts: &[&str]) -> InventoryId {
-    let mut hasher = Sha256::new();
-    hasher.update(integration.as_uuid().as_bytes());
-    for part in std::iter::once(&kind).chain(parts) {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part.as_bytes());
-    }
-    let whole = hasher.finalize();
-    InventoryId::new(std::array::from_fn(|at| whole[at]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_tell_places_apart_and_stay() {
-        let integration = IntegrationId::parse("018f0000-0000-7000-8000-000000000001").unwrap();
-        let other = IntegrationId::parse("018f0000-0000-7000-8000-000000000002").unwrap();
-        let one = stable_id(integration, "schema", &["ab", "c"]);
-        assert_eq!(one, stable_id(integration, "schema", &["ab", "c"]));
-        assert_ne!(one, stable_id(integration, "schema", &["a", "bc"]));
-        assert_ne!(one, stable_id(other, "schema", &["ab", "c"]));
-        assert_ne!(
-            one,
-            stable_id(integration, "access", &["schema", "ab", "c"])
-        );
     }
 }

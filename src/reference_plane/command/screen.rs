@@ -172,7 +172,11 @@ pub(super) fn resources(records: &[InventoryEntry], tree: bool) -> String {
             let name = format!("{indent}{}", shown(&record.name));
             vec![name, kind, permissions, owner, status]
         } else {
-            let path = shown(&record.path.join("/"));
+            let mut path = shown(&record.path.join("/"));
+            // Where the path is made of ids.
+            if record.path.last() != Some(&record.name) {
+                path = format!("{path} ({})", shown(&record.name));
+            }
             vec![kind, path, permissions, owner, status]
         }
     }));

@@ -3,7 +3,7 @@
 use super::row::{At, Id, json};
 use super::{Store, Tx};
 use crate::control::protocol::{InventoryBase, InventoryLine, InventoryReply};
-use crate::domain::shown;
+use crate::domain::{ResourceKind, shown};
 use crate::reference_plane::PlaneError;
 use rusqlite::params;
 use uuid::Uuid;
@@ -240,7 +240,13 @@ impl Tx<'_> {
             InventoryLine::Access { access } => {
                 let holder = access.holder.as_deref().unwrap_or_default();
                 let path = access.path.join(PART);
-                let place = format!("{path}{PART}{PART}{}{PART}{holder}", access.kind);
+                // What is within a thing has one part more than the thing, and comes after it.
+                let depth = if is_found_within(&access.kind) {
+                    ""
+                } else {
+                    PART
+                };
+                let place = format!("{path}{PART}{depth}{}{PART}{holder}", access.kind);
                 ("access", &access.id, place, json(access)?)
             }
             InventoryLine::Delete { id } => {
@@ -348,4 +354,9 @@ fn lost() -> PlaneError {
         "the upload is not known, stood still for too long, or misses a part",
     )
     .hint("begin a new upload")
+}
+
+/// Tells whether those who have access to a thing of a type are found by looking into it.
+fn is_found_within(kind: &str) -> bool {
+    ResourceKind::parse(kind).is_ok_and(ResourceKind::has_access_within)
 }

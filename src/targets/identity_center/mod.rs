@@ -10,10 +10,12 @@
 //! | `landings` | until when orders may still take effect |
 //! | `start`, `end` | making and removing |
 //! | `observe` | compares with what AWS lists |
+//! | `given` | what an inventory has to know |
 //! | `trouble` | what an error means |
 
 mod desk;
 mod end;
+mod given;
 mod landings;
 mod note;
 mod observe;
@@ -36,6 +38,7 @@ use crate::domain::{
 use crate::policy::{EndWarrant, Permit};
 use async_trait::async_trait;
 use desk::Desk;
+pub use given::{GivenAssignment, Reach, given};
 use jiff::SignedDuration;
 use landings::Landings;
 use observe::Seen;
@@ -46,6 +49,7 @@ use std::sync::Arc;
 pub const KIND: &str = "aws-organization";
 
 /// Makes targets of organizations.
+#[derive(Clone)]
 pub struct OrganizationTargets {
     /// Who we are.
     pub connector: ConnectorId,

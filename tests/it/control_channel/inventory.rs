@@ -28,6 +28,7 @@ fn resource(nth: u64) -> InventoryChange {
         owner: Some("owner".to_owned()),
         comment: None,
         tags: [("env".to_owned(), "prod".to_owned())].into(),
+        context: [("state".to_owned(), "ACTIVE".to_owned())].into(),
         permissions: vec![Permission::ReadOnly, Permission::ReadWrite],
         status: RecordStatus::Error("no right".to_owned()),
     }))
@@ -97,7 +98,7 @@ fn an_upload_is_packed_into_parts_that_each_stand_alone() {
     }
     assert_eq!(total as u64, added + 4);
     insta::assert_snapshot!(lines(&parts[0])[1], @r#"
-    {"op":"upsert","resource":{"flavour":"","id":"00000000000000000000000000000000","name":"schema \"0\"\n","native_id":"0","owner":"owner","path":["app","schema \"0\"\n"],"permissions":["READ_ONLY","READ_WRITE"],"problem":"no right","status":"error","tags":{"env":"prod"},"type":"postgresql-schema"}}
+    {"op":"upsert","resource":{"context":{"state":"ACTIVE"},"flavour":"","id":"00000000000000000000000000000000","name":"schema \"0\"\n","native_id":"0","owner":"owner","path":["app","schema \"0\"\n"],"permissions":["READ_ONLY","READ_WRITE"],"problem":"no right","status":"error","tags":{"env":"prod"},"type":"postgresql-schema"}}
     "#);
     let rest: Vec<String> = lines(&parts[3])[1..5]
         .iter()

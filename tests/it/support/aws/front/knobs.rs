@@ -87,6 +87,8 @@ pub(crate) struct Knobs {
     pub(crate) user_status_shown: bool,
     /// Whether accounts still carry `Status` beside `State`.
     pub(crate) account_status_shown: bool,
+    /// Whether accounts carry `Paths`.
+    pub(crate) account_paths_shown: bool,
     /// Every so many pages of Organizations one is empty and has a token; 0 for never.
     pub(crate) empty_page_every: usize,
     /// Whether tags and a source identity a session inherited need their permissions on the next hop too.
@@ -130,6 +132,7 @@ impl Default for Knobs {
             names_ignore_case: true,
             user_status_shown: true,
             account_status_shown: false,
+            account_paths_shown: true,
             empty_page_every: 3,
             inherited_needs_permission: true,
             packed_limit: 2_048,

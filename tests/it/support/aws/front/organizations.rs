@@ -203,6 +203,9 @@ impl World {
             "JoinedMethod": "CREATED",
             "JoinedTimestamp": seconds(self.instance.created),
         });
+        if !self.knobs.account_paths_shown {
+            shown["Paths"] = Value::Null;
+        }
         if let Some(status) = account
             .state
             .status()
