@@ -13,7 +13,7 @@ use crate::ledger::{Event, Ledger, LedgerOptions};
 use crate::lifecycle::{Ending, Lifecycle, StopSignals};
 use crate::operator::{self, Answer, Request};
 use crate::policy::Guardrails;
-use crate::targets::{Registry, identity_center, postgres};
+use crate::targets::{Registry, identity_center, postgres, rds};
 use crate::telemetry::listener::{self, Shown};
 use crate::telemetry::logging::{self, Format};
 use crate::telemetry::{Health, metrics::Metrics};
@@ -159,11 +159,18 @@ async fn executor(
 ) -> anyhow::Result<Executor> {
     let control = Arc::new(control_plane(config, clock)?);
     let connector: &ConnectorId = &config.control_plane.connector;
-    let targets = PostgresTargets::new(connector.clone(), stores::open(config));
+    let aws = aws::Aws::new(config, clock);
+    let targets = PostgresTargets {
+        connector: connector.clone(),
+        secrets: stores::open(config, aws.sessions.clone()),
+        sessions: aws.sessions.clone(),
+        rds_ca_file: config.aws.rds_ca_file.clone(),
+    };
     let recall = Arc::new(Recall::new(ledger.clone()));
-    let organizations = aws::Aws::new(config, clock).organizations(config, clock, &recall);
+    let organizations = aws.organizations(config, clock, &recall);
     let registry = Registry::default()
         .with(postgres::KIND, Box::new(targets.clone()))
+        .with(rds::KIND, Box::new(targets.clone()))
         .with(identity_center::KIND, Box::new(organizations.clone()));
     let parts = Parts {
         clock: Arc::clone(clock),

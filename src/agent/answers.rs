@@ -1,50 +1,66 @@
 //! Owns the answers rooms give each other through the traits they define: credentials for targets, inventory for the executor.
 
+use crate::aws::Sessions;
 use crate::control::ControlPlane;
 use crate::domain::{
     ConnectorId, ErrorClass, Failure, Integration, IntegrationId, InvalidValue, shown,
 };
 use crate::executor::Synchroniser;
 use crate::inventory::{
-    Assignment, AwsOrganization, OrganizationListing, PostgresCatalog, ReportError, Reporter,
-    Source,
+    Assignment, AwsOrganization, OrganizationListing, PostgresCatalog, ReportError, Reported,
+    Reporter, Source,
 };
 use crate::secrets::{Credential, KeptSecrets, SecretError, Stores, Wanted};
 use crate::targets::identity_center::{self, OrganizationTargets};
 use crate::targets::postgres::{
-    self, CredentialError, CredentialSource, DatabaseCredential, PostgresTarget,
+    self, CredentialSource, DatabaseCredential, LookupError, PostgresTarget,
 };
+use crate::targets::rds::{self, RdsParts, RdsRoad};
 use crate::targets::{Target, TargetError, TargetFactory};
 use async_trait::async_trait;
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The stores of secrets, each credential kept for a short time; one for the whole process.
 pub(super) type Secrets = Arc<KeptSecrets<Stores>>;
 
-/// Makes PostgreSQL targets whose credential comes from the integration's secret reference.
+/// Makes PostgreSQL targets, those of RDS too, whose credential comes from the integration's secret reference.
 #[derive(Clone)]
 pub(super) struct PostgresTargets {
-    connector: ConnectorId,
-    secrets: Secrets,
+    pub(super) connector: ConnectorId,
+    pub(super) secrets: Secrets,
+    pub(super) sessions: Sessions,
+    /// The certificate authorities of RDS where an integration names none.
+    pub(super) rds_ca_file: Option<PathBuf>,
 }
 
 impl PostgresTargets {
-    pub(super) fn new(connector: ConnectorId, secrets: Secrets) -> Self {
-        Self { connector, secrets }
-    }
-
     fn of(&self, integration: &Integration) -> Result<PostgresTarget, TargetError> {
+        let chain = rds::chain(integration);
         let source = Arc::new(Secret {
             wanted: integration.secret.clone().map(|reference| Wanted {
                 reference,
-                region: integration.settings.get("region").cloned(),
+                region: Some(chain.region.clone()).filter(|region| !region.is_empty()),
+                roles: chain.hops.clone(),
             }),
             secrets: Arc::clone(&self.secrets),
         });
-        PostgresTarget::new(self.connector.clone(), integration, source)
-            .map_err(|problems| wrong_settings(integration, &problems))
+        let connector = self.connector.clone();
+        let made = if integration.kind == rds::KIND {
+            let parts = RdsParts {
+                access: Arc::new(RdsRoad {
+                    sessions: self.sessions.clone(),
+                    chain,
+                }),
+                passwords: source,
+                ca_file: self.rds_ca_file.clone(),
+            };
+            rds::target(connector, integration, parts)
+        } else {
+            PostgresTarget::new(connector, integration, source)
+        };
+        made.map_err(|problems| wrong_settings(integration, &problems))
     }
 }
 
@@ -75,17 +91,17 @@ struct Secret {
 }
 
 impl Secret {
-    fn wanted(&self) -> Result<&Wanted, CredentialError> {
+    fn wanted(&self) -> Result<&Wanted, LookupError> {
         self.wanted.as_ref().ok_or_else(|| {
             let problem = "the integration has no secret reference";
-            CredentialError::new(ErrorClass::NeedsOperator, problem)
+            LookupError::new(ErrorClass::NeedsOperator, problem)
         })
     }
 }
 
 #[async_trait]
 impl CredentialSource for Secret {
-    async fn fetch(&self) -> Result<DatabaseCredential, CredentialError> {
+    async fn fetch(&self) -> Result<DatabaseCredential, LookupError> {
         let found = self.secrets.fetch(self.wanted()?).await;
         found.map(database_credential).map_err(credential_error)
     }
@@ -93,7 +109,7 @@ impl CredentialSource for Secret {
     async fn fetch_anew(
         &self,
         refused: &DatabaseCredential,
-    ) -> Result<Option<DatabaseCredential>, CredentialError> {
+    ) -> Result<Option<DatabaseCredential>, LookupError> {
         let refused = Credential {
             username: refused.username.clone(),
             password: refused.password.clone(),
@@ -105,7 +121,7 @@ impl CredentialSource for Secret {
             .map_err(credential_error)
     }
 
-    async fn fetch_previous(&self) -> Result<Option<DatabaseCredential>, CredentialError> {
+    async fn fetch_previous(&self) -> Result<Option<DatabaseCredential>, LookupError> {
         let found = self.secrets.fetch_previous(self.wanted()?).await;
         found
             .map(|found| found.map(database_credential))
@@ -122,7 +138,7 @@ fn database_credential(found: Credential) -> DatabaseCredential {
 }
 
 /// A store that is away may come back; whatever else is wrong with a secret, a person has to put right.
-fn credential_error(error: SecretError) -> CredentialError {
+fn credential_error(error: SecretError) -> LookupError {
     let class = match error.class() {
         passing @ (ErrorClass::Transient | ErrorClass::Throttled) => passing,
         ErrorClass::Unauthorised
@@ -132,7 +148,7 @@ fn credential_error(error: SecretError) -> CredentialError {
         | ErrorClass::Bug => ErrorClass::NeedsOperator,
     };
     let hint = error.hint().to_owned();
-    CredentialError::new(class, error).with_hint(hint)
+    LookupError::new(class, error).with_hint(hint)
 }
 
 /// Walks an integration and reports what changed.
@@ -158,7 +174,7 @@ impl Walker {
 
     async fn source(&self, integration: &Integration) -> Result<Box<dyn Source>, TargetError> {
         match integration.kind.as_str() {
-            postgres::KIND => {
+            postgres::KIND | rds::KIND => {
                 let (options, admin_role) = self.targets.of(integration)?.connection().await?;
                 let catalog = PostgresCatalog::new(integration.id, options, admin_role);
                 Ok(Box::new(catalog))
@@ -201,14 +217,26 @@ impl Walker {
     }
 }
 
+impl Walker {
+    async fn walk(
+        &self,
+        integration: &Integration,
+    ) -> Result<Result<Reported, ReportError>, Failure> {
+        let source = self.source(integration).await;
+        let source = source.map_err(|error| error.failure().clone())?;
+        Ok(self.reporter.report(&*source).await)
+    }
+}
+
 #[async_trait]
 impl Synchroniser for Walker {
     async fn synchronise(&self, integration: &Integration) -> Result<u64, Failure> {
-        let source = self
-            .source(integration)
-            .await
-            .map_err(|error| error.failure().clone())?;
-        match self.reporter.report(&*source).await {
+        let mut reported = self.walk(integration).await?;
+        if matches!(&reported, Err(error) if error.class() == ErrorClass::Unauthorised) {
+            // The password was changed on the way.
+            reported = self.walk(integration).await?;
+        }
+        match reported {
             Ok(reported) => {
                 tracing::info!(
                     integration.id = %integration.id,

@@ -1,21 +1,18 @@
 //! Owns the putting together of the stores of secrets from the configuration. Connects nowhere.
 
 use super::answers::Secrets;
+use crate::aws::Sessions;
 use crate::config::{Config, KubernetesConfig, VaultConfig, VaultKvConfig, VaultLoginConfig};
 use crate::secrets::{
-    AwsAccess, AwsSecretsManager, FileStore, KeptSecrets, KubernetesOptions, KubernetesSecrets,
-    KvVersion, Stores, VaultLogin, VaultOptions, VaultSecrets,
+    AwsAccess, AwsRoad, AwsSecretsManager, FileStore, KeptSecrets, KubernetesOptions,
+    KubernetesSecrets, KvVersion, Stores, VaultLogin, VaultOptions, VaultSecrets,
 };
-use async_trait::async_trait;
-use aws_types::SdkConfig;
-use std::error::Error;
 use std::sync::Arc;
 
 /// Makes the stores the configuration names.
-pub(super) fn open(config: &Config) -> Secrets {
-    let aws: Arc<dyn AwsAccess> = Arc::new(Aws {
-        region: config.aws.region.clone(),
-    });
+pub(super) fn open(config: &Config, sessions: Sessions) -> Secrets {
+    let region = config.aws.region.clone();
+    let aws: Arc<dyn AwsAccess> = Arc::new(AwsRoad::new(sessions, region));
     let stores = Stores {
         files: FileStore::default(),
         aws: AwsSecretsManager::new(Arc::clone(&aws)),
@@ -71,25 +68,5 @@ fn vault(from: &VaultConfig) -> VaultOptions {
             VaultKvConfig::Two => KvVersion::Two,
         },
         login,
-    }
-}
-
-/// The connector's own credentials, as the SDK finds them.
-struct Aws {
-    region: Option<String>,
-}
-
-#[async_trait]
-impl AwsAccess for Aws {
-    async fn config(
-        &self,
-        region: Option<&str>,
-    ) -> Result<SdkConfig, Box<dyn Error + Send + Sync>> {
-        let region = region.or(self.region.as_deref()).ok_or("no AWS region")?;
-        let region = aws_types::region::Region::new(region.to_owned());
-        Ok(aws_config::defaults(aws_config::BehaviorVersion::latest())
-            .region(region)
-            .load()
-            .await)
     }
 }

@@ -19,3 +19,6 @@ pub use partition::organizations;
 pub use refusal::refused;
 pub use sessions::{Sessions, SessionsOptions};
 pub use wire::NotAfter;
+
+// What a client is made of; rooms that only pass it on name it from here.
+pub use aws_types::SdkConfig;

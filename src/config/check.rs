@@ -285,7 +285,8 @@ impl Check<'_> {
         let region = found.and_then(|found| self.region("aws.region", found));
         AwsConfig {
             region,
-            profile: self.text("aws.profile").map(|(profile, _)| profile),
+            profile: self.word("aws.profile"),
+            rds_ca_file: self.path("aws.rds_ca_file"),
             latest_landing: self.seconds(
                 "aws.latest_landing_s",
                 LATEST_LANDING_S,

@@ -20,7 +20,10 @@ pub(super) const KEYS: [(&str, &[&str]); 10] = [
         "sweeps",
         &["expiry_every_s", "drift_every_s", "clean_up_every_s"],
     ),
-    ("aws", &["region", "profile", "latest_landing_s"]),
+    (
+        "aws",
+        &["region", "profile", "rds_ca_file", "latest_landing_s"],
+    ),
     ("secrets", &["keep_s"]),
     ("secrets.kubernetes", &["url", "token_file", "ca_file"]),
     (

@@ -47,8 +47,10 @@ pub struct Config {
 pub struct AwsConfig {
     /// The region where a reference or a setting names none: `AWS_REGION`, else `AWS_DEFAULT_REGION`, else `aws.region`.
     pub region: Option<String>,
-    /// The named profile the connector's own credentials come from; none for the SDK's standard chain.
+    /// A named profile of the shared AWS configuration: `aws.profile`; the SDK's standard chain when absent.
     pub profile: Option<String>,
+    /// The certificate authorities of RDS: `aws.rds_ca_file`.
+    pub rds_ca_file: Option<PathBuf>,
     /// How long after its signature AWS may still take a request of ours.
     pub latest_landing: Duration,
 }

@@ -201,7 +201,7 @@ impl Check<'_> {
     }
 
     /// A name that becomes part of an address or a header.
-    fn word(&mut self, key: &str) -> Option<String> {
+    pub(super) fn word(&mut self, key: &str) -> Option<String> {
         let (text, origin) = self.text(key)?;
         let fits = text.len() <= MAX_NAME_BYTES
             && text.bytes().all(|byte| byte.is_ascii_graphic())

@@ -101,9 +101,10 @@ impl Executor {
                 return Acted::NotBegun;
             }
             begun |= gives_access(&step.change);
-            let outcome = match &step.change {
-                Change::Remember(checkpoint) => self.remember(work, checkpoint, view).await,
-                _ => self.step(work, &step).await,
+            let outcome = if let Change::Remember(checkpoint) = &step.change {
+                self.remember(work, checkpoint, view).await
+            } else {
+                self.step(work, &step).await
             };
             match outcome {
                 Ok(applied) => progress.take(applied),

@@ -91,15 +91,7 @@ impl State {
                 task,
                 attempt,
             } => self.intend_start(grant, task, attempt),
-            Event::GrantLearned { grant, started_at } => {
-                self.grants.entry(grant.id).or_insert(GrantRecord {
-                    grant,
-                    phase: GrantPhase::Live,
-                    started_at,
-                    open_step: None,
-                    checkpoint: None,
-                });
-            }
+            Event::GrantLearned { grant, started_at } => self.learn(grant, started_at),
             Event::CheckpointKept { grant, checkpoint } => {
                 self.with(grant, |record| record.checkpoint = Some(checkpoint));
             }
@@ -185,6 +177,16 @@ impl State {
             entry: entry.clone(),
         }));
         events
+    }
+
+    fn learn(&mut self, grant: Grant, started_at: Option<Timestamp>) {
+        self.grants.entry(grant.id).or_insert(GrantRecord {
+            grant,
+            phase: GrantPhase::Live,
+            started_at,
+            open_step: None,
+            checkpoint: None,
+        });
     }
 
     fn with(&mut self, grant: GrantId, change: impl FnOnce(&mut GrantRecord)) {

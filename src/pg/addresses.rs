@@ -36,6 +36,18 @@ impl Names for SystemNames {
     }
 }
 
+/// Asks the system for another host, to which connections are led on their way.
+#[derive(Debug)]
+pub(super) struct ByWayOf(pub(super) String, pub(super) u16);
+
+#[async_trait]
+impl Names for ByWayOf {
+    async fn addresses(&self, _host: &str, _port: u16) -> io::Result<Vec<SocketAddr>> {
+        let way = (self.0.as_str(), self.1);
+        Ok(tokio::net::lookup_host(way).await?.collect())
+    }
+}
+
 /// Opens a session at the first address that serves, all of them within `limit`. Where only replicas serve, it is at one of them.
 pub(super) async fn first_that_serves(
     options: &ConnectOptions,

@@ -1,6 +1,6 @@
 //! Owns what is needed to open a session. Never opens one.
 
-use super::addresses::{Names, SystemNames};
+use super::addresses::{ByWayOf, Names, SystemNames};
 use crate::domain::{InvalidValue, shown};
 use crate::secret::Secret;
 use std::fmt;
@@ -41,6 +41,13 @@ impl ConnectOptions {
     #[must_use]
     pub fn system_names() -> Arc<dyn Names> {
         Arc::new(SystemNames)
+    }
+
+    /// Returns the addresses of another host, by which the one asked for is reached: a tunnel, a forwarded port. What the
+    /// certificate must carry stays the name asked for.
+    #[must_use]
+    pub fn names_by_way_of(host: &str, port: u16) -> Arc<dyn Names> {
+        Arc::new(ByWayOf(host.to_owned(), port))
     }
 }
 

@@ -2,14 +2,14 @@
 
 use super::body::{SHAPE, Spot};
 use super::{Credential, MARK, SecretError, SecretProblem, SecretStore, Wanted};
-use crate::domain::SecretPlace;
+use crate::aws::{AwsError, Chain, Hop, Purpose, Sessions, refused};
+use crate::domain::{ErrorClass, SecretPlace, shown};
 use crate::secret::Secret;
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_types::SdkConfig;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,13 +25,12 @@ const GET: &str = "secretsmanager:GetSecretValue";
 /// The way to AWS.
 #[async_trait]
 pub trait AwsAccess: Send + Sync {
-    /// Returns credentials, region and limits for calls in a region; without one, in the connector's own. Calls made with it
-    /// are sent once: trying again is decided elsewhere.
+    /// Returns credentials, region and limits for calls in a region, by the roles given; without a region, in the connector's own.
+    /// Calls made with it are sent once: trying again is decided elsewhere.
     ///
     /// # Errors
-    /// When no region is known or no role can be taken on.
-    async fn config(&self, region: Option<&str>)
-    -> Result<SdkConfig, Box<dyn Error + Send + Sync>>;
+    /// When no region is known or a role cannot be assumed.
+    async fn config(&self, region: Option<&str>, roles: &[Hop]) -> Result<SdkConfig, AwsError>;
 }
 
 /// Reads `aws-secretsmanager:` references. The secret must carry the tag `apono-connector-read=true` and hold a JSON object.
@@ -75,14 +74,8 @@ impl AwsSecretsManager {
             return Err(SecretError::new(place, SecretProblem::NotSetUp, hint));
         };
         let region = region.as_deref().or(wanted.region.as_deref());
-        let config = self.access.config(region).await.map_err(|error| {
-            let problem = SecretProblem::LoginRefused {
-                what: error.to_string(),
-            };
-            let hint =
-                "give the connector an AWS role and a region, or name the secret by its whole ARN";
-            SecretError::new(place.clone(), problem, hint)
-        })?;
+        let config = self.access.config(region, &wanted.roles).await;
+        let config = config.map_err(|error| no_way(&place, &error))?;
         let region = config.region().map(ToString::to_string);
         Ok(Asked {
             client: Client::new(&config),
@@ -91,6 +84,23 @@ impl AwsSecretsManager {
             place,
         })
     }
+}
+
+/// No credentials, no region, or a role that cannot be assumed; a service that is away may come back.
+pub(super) fn no_way(place: &str, error: &AwsError) -> SecretError {
+    let problem = match error.class() {
+        ErrorClass::Transient => SecretProblem::Unreachable,
+        ErrorClass::Throttled => SecretProblem::Throttled,
+        ErrorClass::Unauthorised
+        | ErrorClass::NotFound
+        | ErrorClass::Conflict
+        | ErrorClass::NeedsOperator
+        | ErrorClass::Bug => SecretProblem::LoginRefused {
+            what: error.to_string(),
+        },
+    };
+    let hint = error.hint().unwrap_or("give the connector an AWS role");
+    SecretError::new(place, problem, hint)
 }
 
 #[async_trait]
@@ -121,7 +131,7 @@ impl Asked<'_> {
             .secret_id(self.id)
             .send()
             .await;
-        let described = described.map_err(|error| self.refused(DESCRIBE, None, &error))?;
+        let described = described.map_err(|error| self.refused(None, &refused(DESCRIBE, error)))?;
         if described.deleted_date().is_some() {
             return Err(self.deleted());
         }
@@ -149,7 +159,10 @@ impl Asked<'_> {
         let value = match call.secret_id(self.id).version_stage(stage).send().await {
             Ok(value) => value,
             Err(error) if error.code() == Some("ResourceNotFoundException") => return Ok(None),
-            Err(error) => return Err(self.refused(GET, described.kms_key_id(), &error)),
+            Err(error) => {
+                let error = refused(GET, error);
+                return Err(self.refused(described.kms_key_id(), &error));
+            }
         };
         let hint = format!("store {SHAPE} as the secret's text");
         let Some(text) = value.secret_string else {
@@ -171,93 +184,101 @@ impl Asked<'_> {
         self.error(SecretProblem::Deleted, command)
     }
 
-    /// Judges by the code alone, and keeps nothing else: what the library prints of an error holds whole answers.
-    fn refused<E: ProvideErrorMetadata, R>(
-        &self,
-        action: &str,
-        kms_key: Option<&str>,
-        error: &SdkError<E, R>,
-    ) -> SecretError {
-        let Some(code) = error.code() else {
-            return self.unanswered(error);
-        };
-        let allow = match kms_key {
-            Some(key) => format!(
-                "allow {action} on the secret to the connector's role, and kms:Decrypt on the key {key}"
-            ),
-            None => format!("allow {action} on the secret to the connector's role"),
-        };
-        let problem = match code {
-            "ResourceNotFoundException" => {
-                let hint = format!(
+    /// What the service said is not passed on: its code is enough.
+    fn refused(&self, kms_key: Option<&str>, error: &AwsError) -> SecretError {
+        let action = error.operation();
+        let code = || error.code().unwrap_or(error.reason()).to_owned();
+        let hint = || error.hint().unwrap_or_default().to_owned();
+        let (problem, hint) = match (error.code(), error.reason()) {
+            (Some("ResourceNotFoundException"), _) => (
+                SecretProblem::Missing,
+                format!(
                     "create the secret in region {}, or give its whole ARN when it is in another account",
                     self.region
-                );
-                return self.error(SecretProblem::Missing, hint);
+                ),
+            ),
+            (Some("InvalidRequestException"), _) => return self.deleted(),
+            (
+                Some(
+                    "DecryptionFailure"
+                    | "KMSAccessDeniedException"
+                    | "KMSDisabledException"
+                    | "KMSInvalidStateException"
+                    | "KMSNotFoundException",
+                ),
+                _,
+            )
+            | (_, "key_refused") => (
+                SecretProblem::KeyUnusable { code: code() },
+                "enable the key the secret is encrypted with, and allow kms:Decrypt on it to the connector's role".to_owned(),
+            ),
+            (_, "access_denied") => (
+                SecretProblem::Denied {
+                    action: action.to_owned(),
+                },
+                match kms_key {
+                    Some(key) => format!(
+                        "allow {action} on the secret to the connector's role, and kms:Decrypt on the key {key}"
+                    ),
+                    None => format!("allow {action} on the secret to the connector's role"),
+                },
+            ),
+            (_, "throttled") => (
+                SecretProblem::Throttled,
+                "raise `secrets.keep_s`".to_owned(),
+            ),
+            (_, "credentials_expired" | "signature_refused" | "clock_skew" | "no_credentials") => {
+                (SecretProblem::LoginRefused { what: code() }, hint())
             }
-            "InvalidRequestException" => return self.deleted(),
-            "AccessDeniedException" | "AccessDenied" => SecretProblem::Denied {
-                action: action.to_owned(),
-            },
-            "DecryptionFailure"
-            | "KMSAccessDeniedException"
-            | "KMSDisabledException"
-            | "KMSInvalidStateException"
-            | "KMSNotFoundException" => {
-                let hint = "enable the key the secret is encrypted with, and allow kms:Decrypt on it to the connector's role";
-                let code = code.to_owned();
-                return self.error(SecretProblem::KeyUnusable { code }, hint);
-            }
-            "ThrottlingException"
-            | "Throttling"
-            | "TooManyRequestsException"
-            | "RequestLimitExceeded" => {
-                return self.error(SecretProblem::Throttled, "raise `secrets.keep_s`");
-            }
-            "ExpiredTokenException"
-            | "ExpiredToken"
-            | "UnrecognizedClientException"
-            | "InvalidClientTokenId"
-            | "InvalidSignatureException"
-            | "SignatureDoesNotMatch"
-            | "MissingAuthenticationToken"
-            | "IncompleteSignature" => {
-                let hint = "check the connector's AWS role, and the clock of this machine";
-                let what = code.to_owned();
-                return self.error(SecretProblem::LoginRefused { what }, hint);
-            }
-            "InternalServiceError"
-            | "InternalFailure"
-            | "InternalServerError"
-            | "ServiceUnavailable" => SecretProblem::Refused {
-                code: code.to_owned(),
-                passing: true,
-            },
-            _ => SecretProblem::Refused {
-                code: crate::domain::shown(code),
-                passing: false,
-            },
+            (None, "unreachable" | "timeout") => (SecretProblem::Unreachable, hint()),
+            (None, "unreadable_answer" | "request_invalid") => (
+                SecretProblem::Garbled {
+                    problem: "is not understood",
+                },
+                hint(),
+            ),
+            _ => (
+                SecretProblem::Refused {
+                    code: shown(&code()),
+                    passing: error.class() == ErrorClass::Transient,
+                },
+                hint(),
+            ),
         };
-        self.error(problem, allow)
-    }
-
-    fn unanswered<E, R>(&self, error: &SdkError<E, R>) -> SecretError {
-        let problem = if matches!(error, SdkError::ConstructionFailure(_)) {
-            let what = "no AWS credentials".to_owned();
-            SecretProblem::LoginRefused { what }
-        } else if matches!(
-            error,
-            SdkError::ResponseError(_) | SdkError::ServiceError(_)
-        ) {
-            let problem = "is not understood";
-            SecretProblem::Garbled { problem }
-        } else {
-            SecretProblem::Unreachable
-        };
-        let hint = format!(
-            "check that this machine reaches AWS Secrets Manager in region {}, and that the connector has an AWS role",
-            self.region
-        );
         self.error(problem, hint)
+    }
+}
+
+/// The connector's own way to AWS, or that of an integration.
+pub struct AwsRoad {
+    sessions: Sessions,
+    region: Option<String>,
+}
+
+impl AwsRoad {
+    /// Takes the region where nobody names one.
+    #[must_use]
+    pub fn new(sessions: Sessions, region: Option<String>) -> Self {
+        Self { sessions, region }
+    }
+}
+
+#[async_trait]
+impl AwsAccess for AwsRoad {
+    async fn config(&self, region: Option<&str>, roles: &[Hop]) -> Result<SdkConfig, AwsError> {
+        let region = region.or(self.region.as_deref()).ok_or_else(|| {
+            AwsError::new(
+                DESCRIBE,
+                ErrorClass::NeedsOperator,
+                "no_region",
+                "no AWS region is known",
+            )
+            .with_hint("set `aws.region` or `AWS_REGION`, or name the secret by its whole ARN")
+        })?;
+        let chain = Chain {
+            region: region.to_owned(),
+            hops: roles.to_vec(),
+        };
+        self.sessions.config(&chain, &Purpose::Connector).await
     }
 }

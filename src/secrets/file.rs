@@ -114,6 +114,7 @@ mod tests {
         let wanted = Wanted {
             reference,
             region: None,
+            roles: Vec::new(),
         };
         FileStore::default().fetch(&wanted).await
     }

@@ -193,6 +193,7 @@ mod tests {
         Wanted {
             reference: SecretRef::parse(&format!("file:/{path}")).unwrap(),
             region: None,
+            roles: Vec::new(),
         }
     }
 

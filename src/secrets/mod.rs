@@ -9,13 +9,14 @@ mod kept;
 mod kubernetes;
 mod vault;
 
-pub use aws_secrets_manager::{AwsAccess, AwsSecretsManager};
+pub use aws_secrets_manager::{AwsAccess, AwsRoad, AwsSecretsManager};
 pub use error::{SecretError, SecretProblem};
 pub use file::FileStore;
 pub use kept::KeptSecrets;
 pub use kubernetes::{KubernetesOptions, KubernetesSecrets};
 pub use vault::{KvVersion, VaultLogin, VaultOptions, VaultSecrets};
 
+use crate::aws::Hop;
 use crate::domain::{SecretPlace, SecretRef};
 use crate::secret::Secret;
 use async_trait::async_trait;
@@ -43,6 +44,8 @@ pub struct Wanted {
     pub reference: SecretRef,
     /// The AWS region to look in when the reference names none; without one, the connector's own.
     pub region: Option<String>,
+    /// The roles that lead to the AWS account it is in; none for the connector's own.
+    pub roles: Vec<Hop>,
 }
 
 /// Somewhere credentials can be fetched from.

@@ -6,6 +6,7 @@ pub mod fake;
 pub mod identity_center;
 mod memory;
 pub mod postgres;
+pub mod rds;
 mod registry;
 
 pub use error::TargetError;

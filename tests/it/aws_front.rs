@@ -104,7 +104,7 @@ fn organization() -> Organization {
         .knobs(Knobs::quick())
 }
 
-/// A front and a client of its management account.
+/// A front whose clock stands still, and a client of its management account.
 struct Stage {
     front: Front,
     sso: Client,
@@ -113,6 +113,7 @@ struct Stage {
 impl Stage {
     async fn of(organization: Organization) -> Self {
         let front = Front::start(organization).await;
+        front.clock().stop();
         let sso = Client::new(&front.sdk(MANAGEMENT, REGION));
         Self { front, sso }
     }
@@ -312,7 +313,6 @@ async fn an_assignment_is_under_way_before_it_is_there_and_takes_its_role_along_
         wish(SHOP, "ReadOnly", "alice"),
         wish(SHOP, "ReadOnly", "bob"),
     );
-    stage.front.clock().stop();
     let id = stage.create(&alice).await.unwrap();
     table.line(
         "nothing shows before the end",

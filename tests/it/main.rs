@@ -11,6 +11,12 @@ mod aws_front;
 #[cfg(test)]
 mod aws_inventory;
 #[cfg(test)]
+mod aws_operations;
+#[cfg(test)]
+mod aws_proxy;
+#[cfg(test)]
+mod aws_sessions;
+#[cfg(test)]
 mod bad_orders;
 #[cfg(test)]
 mod canaries;
@@ -28,6 +34,8 @@ mod expiry_offline;
 mod fighting_user;
 #[cfg(test)]
 mod grant_lifecycle;
+#[cfg(test)]
+mod identity_center;
 #[cfg(test)]
 mod inventory_reports;
 #[cfg(test)]

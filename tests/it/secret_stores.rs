@@ -15,6 +15,7 @@ fn wanted(reference: &str) -> Wanted {
     Wanted {
         reference: SecretRef::parse(reference).unwrap(),
         region: None,
+        roles: Vec::new(),
     }
 }
 

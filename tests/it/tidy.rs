@@ -26,7 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Languages of the outside world.
     ("pg", &["clock", "cut", "domain", "secret"]),
     ("aws", &["clock", "domain"]),
-    ("secrets", &["domain", "secret"]),
+    ("secrets", &["aws", "domain", "secret"]),
     // The two edges: orders in, changes out.
     ("control", &["clock", "domain", "secret"]),
     ("control/protocol", &[]),
@@ -47,6 +47,10 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "clock", "cut", "domain", "pg", "policy", "seal", "secret", "targets",
         ],
+    ),
+    (
+        "targets/rds",
+        &["aws", "domain", "secret", "targets", "targets/postgres"],
     ),
     (
         "targets/identity_center",

@@ -174,6 +174,45 @@ mod tests {
     }
 
     #[test]
+    fn every_action_the_code_names_is_in_the_list() {
+        let mut seen = 0;
+        let mut folders = vec![concat!(env!("CARGO_MANIFEST_DIR"), "/src").into()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir::<std::path::PathBuf>(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    seen += named_in(&std::fs::read_to_string(path).unwrap());
+                }
+            }
+        }
+        assert!(seen > all().count());
+    }
+
+    /// Looks at every text literal that looks like an action; those of tests are meant too.
+    fn named_in(source: &str) -> usize {
+        let services: HashSet<_> = all()
+            .filter_map(|action| action.name.split_once(':'))
+            .map(|(service, _)| service)
+            .collect();
+        let actions = source.split('"').filter(|text| {
+            text.split_once(':').is_some_and(|(service, name)| {
+                services.contains(service)
+                    && name.starts_with(|c: char| c.is_ascii_uppercase())
+                    && name.bytes().all(|b| b.is_ascii_alphanumeric())
+            })
+        });
+        let unknown = ["sso:DeleteInstance", "sso:Test", "iam:CreateAccountAlias"];
+        let mut count = 0;
+        for action in actions.filter(|action| !unknown.contains(action)) {
+            assert!(find(action).is_some(), "`{action}` is not in the list");
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
     fn what_is_needed_but_not_called_may_not_be_called() {
         assert!(may_call("sso:CreateAccountAssignment"));
         assert!(!may_call("rds-db:connect"));

@@ -342,9 +342,9 @@ impl Story {
         [start, end]
     }
 
-    /// Looks twice a second at how well the window is used.
+    /// Looks every two seconds at how well the window is used.
     async fn watch_use(self) {
-        const STEP: Duration = Duration::from_millis(500);
+        const STEP: Duration = Duration::from_secs(2);
         loop {
             tokio::time::sleep(STEP).await;
             let wanted = self.waiting.accounts();

@@ -25,8 +25,10 @@ fn take_all(budget: &Budget, turn: Turn, first: u32) -> Vec<OperationTurn> {
         .collect()
 }
 
+type Wait<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
 /// Waits for everything at once and notes the order in which it was let through.
-async fn order<'a>(waits: Vec<(&'a str, Pin<Box<dyn Future<Output = ()> + 'a>>)>) -> Vec<&'a str> {
+async fn order<'a>(waits: Vec<(&'a str, Wait<'a>)>) -> Vec<&'a str> {
     let seen = Mutex::new(Vec::new());
     join_all(waits.into_iter().map(|(name, wait)| {
         let seen = &seen;
@@ -74,7 +76,7 @@ async fn ends_go_before_starts_before_clean_up_before_reads() {
         budget.request(Turn::End).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let wait = |turn| -> Pin<Box<dyn Future<Output = ()> + '_>> { Box::pin(budget.request(turn)) };
+    let wait = |turn| -> Wait<'_> { Box::pin(budget.request(turn)) };
     let seen = order(vec![
         ("read", wait(Turn::Read)),
         ("clean-up", wait(Turn::CleanUp)),
@@ -90,7 +92,7 @@ async fn ends_go_before_starts_before_clean_up_before_reads() {
 async fn operations_go_in_the_same_order() {
     let budget = budget();
     let mut held = take_all(&budget, Turn::End, 0);
-    let wait = |turn, number| -> Pin<Box<dyn Future<Output = ()> + '_>> {
+    let wait = |turn, number| -> Wait<'_> {
         let budget = &budget;
         Box::pin(async move { drop(budget.assignment(turn, account(number)).await) })
     };

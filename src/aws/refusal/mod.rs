@@ -23,6 +23,8 @@ use std::time::Duration;
 const LARGEST_BODY: usize = 16 * 1024;
 /// Longest time to be left alone that is believed: 10 min.
 const LONGEST_ASKED: Duration = Duration::from_secs(600);
+/// Status of a refusal that says enough without a code.
+const TOO_MANY: u16 = 429;
 /// Deepest chain of causes that is followed.
 const DEEPEST: usize = 16;
 
@@ -128,16 +130,21 @@ pub(super) fn no_credentials(operation: &str, error: &CredentialsError) -> AwsEr
 
 /// A response that is no answer of the service: cut in the middle, or somebody else's.
 fn unreadable(operation: &str, raw: &HttpResponse) -> AwsError {
-    let status = raw.status().as_u16();
-    AwsError::new(
-        operation,
-        ErrorClass::Transient,
-        "unreadable_answer",
-        format!("the answer with status {status} could not be read"),
-    )
-    .with_hint("check whether a proxy stands in between, and `AWS_ENDPOINT_URL`")
-    .with_code(None, raw.request_id())
-    .with_outcome_unknown(true)
+    let status = raw.status();
+    // Whoever refuses without a code stands in between.
+    let class = if status.is_client_error() {
+        ErrorClass::NeedsOperator
+    } else {
+        ErrorClass::Transient
+    };
+    let message = format!(
+        "the answer with status {} is none of the service's",
+        status.as_u16()
+    );
+    AwsError::new(operation, class, "unreadable_answer", message)
+        .with_hint("check whether a proxy stands in between, and `AWS_ENDPOINT_URL`")
+        .with_code(None, raw.request_id())
+        .with_outcome_unknown(true)
 }
 
 fn answered(
@@ -149,6 +156,9 @@ fn answered(
     let code = meta.code().map(bare);
     let body = body_fields(raw);
     let reason = body.reason.as_deref();
+    if code.is_none() && status != TOO_MANY {
+        return unreadable(operation, raw);
+    }
     let kind = Kind::of(code, reason, status);
     let skew = SignedAt::skew(raw).filter(|_| kind == Kind::Signature || kind == Kind::Clock);
     let error = match (kind, &skew) {

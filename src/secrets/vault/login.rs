@@ -2,12 +2,13 @@
 
 use super::Asked;
 use crate::secret::Secret;
-use crate::secrets::aws_secrets_manager::AwsAccess;
+use crate::secrets::aws_secrets_manager::{AwsAccess, no_way};
 use crate::secrets::error::{SecretError, SecretProblem};
 use crate::secrets::http::read_token;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use aws_types::SdkConfig;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
@@ -162,14 +163,15 @@ impl Keeper {
                 region,
                 server_id,
             } => {
-                let signed = self.signed(region.as_deref(), server_id.as_deref()).await;
+                let config = self.aws.config(region.as_deref(), &[]).await;
+                let config = config.map_err(|error| no_way(&asked.place, &error))?;
+                let signed = signed(&config, region.as_deref(), server_id.as_deref()).await;
                 let mut body = signed.map_err(|error| {
-                    asked.error(
-                        SecretProblem::LoginRefused {
-                            what: format!("AWS: {error}"),
-                        },
-                        "give the connector an AWS role",
-                    )
+                    // The library's words may show credentials.
+                    drop(error);
+                    let what = "the question to AWS could not be signed".to_owned();
+                    let problem = SecretProblem::LoginRefused { what };
+                    asked.error(problem, "give the connector an AWS role")
                 })?;
                 body.insert("role".to_owned(), json!(role));
                 (mount, Value::Object(body), "AWS")
@@ -198,49 +200,48 @@ impl Keeper {
             )
         })
     }
+}
 
-    /// Signs the question who we are, for Vault to send.
-    async fn signed(
-        &self,
-        region: Option<&str>,
-        server_id: Option<&str>,
-    ) -> Result<Map<String, Value>, Box<dyn Error + Send + Sync>> {
-        let config = self.aws.config(region).await?;
-        let provider = config.credentials_provider().ok_or("no AWS credentials")?;
-        let identity = provider.provide_credentials().await?.into();
-        let clock = config.time_source().ok_or("no clock")?;
-        let host = sts_host(region);
-        let url = format!("https://{host}/");
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(region.unwrap_or("us-east-1"))
-            .name("sts")
-            .time(clock.now())
-            .settings(SigningSettings::default())
-            .build()?
-            .into();
-        let mut headers = vec![("host", host.as_str()), ("content-type", FORM)];
-        headers.extend(server_id.map(|id| ("x-vault-aws-iam-server-id", id)));
-        let question = SignableRequest::new(
-            "POST",
-            &url,
-            headers.iter().copied(),
-            SignableBody::Bytes(WHO_AM_I.as_bytes()),
-        )?;
-        let (instructions, _) = sign(question, &params)?.into_parts();
-        let mut all: Map<String, Value> = Map::new();
-        for (name, value) in headers.into_iter().chain(instructions.headers()) {
-            all.insert(name.to_owned(), json!([value]));
-        }
-        let mut body = Map::new();
-        let encoded = |text: &str| json!(STANDARD.encode(text));
-        body.insert("iam_http_request_method".to_owned(), json!("POST"));
-        body.insert("iam_request_url".to_owned(), encoded(&url));
-        body.insert("iam_request_body".to_owned(), encoded(WHO_AM_I));
-        let headers = Value::Object(all).to_string();
-        body.insert("iam_request_headers".to_owned(), encoded(&headers));
-        Ok(body)
+/// Signs the question who we are, for Vault to send.
+async fn signed(
+    config: &SdkConfig,
+    region: Option<&str>,
+    server_id: Option<&str>,
+) -> Result<Map<String, Value>, Box<dyn Error + Send + Sync>> {
+    let provider = config.credentials_provider().ok_or("no AWS credentials")?;
+    let identity = provider.provide_credentials().await?.into();
+    let clock = config.time_source().ok_or("no clock")?;
+    let host = sts_host(region);
+    let url = format!("https://{host}/");
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region.unwrap_or("us-east-1"))
+        .name("sts")
+        .time(clock.now())
+        .settings(SigningSettings::default())
+        .build()?
+        .into();
+    let mut headers = vec![("host", host.as_str()), ("content-type", FORM)];
+    headers.extend(server_id.map(|id| ("x-vault-aws-iam-server-id", id)));
+    let question = SignableRequest::new(
+        "POST",
+        &url,
+        headers.iter().copied(),
+        SignableBody::Bytes(WHO_AM_I.as_bytes()),
+    )?;
+    let (instructions, _) = sign(question, &params)?.into_parts();
+    let mut all: Map<String, Value> = Map::new();
+    for (name, value) in headers.into_iter().chain(instructions.headers()) {
+        all.insert(name.to_owned(), json!([value]));
     }
+    let mut body = Map::new();
+    let encoded = |text: &str| json!(STANDARD.encode(text));
+    body.insert("iam_http_request_method".to_owned(), json!("POST"));
+    body.insert("iam_request_url".to_owned(), encoded(&url));
+    body.insert("iam_request_body".to_owned(), encoded(WHO_AM_I));
+    let headers = Value::Object(all).to_string();
+    body.insert("iam_request_headers".to_owned(), encoded(&headers));
+    Ok(body)
 }
 
 fn sts_host(region: Option<&str>) -> String {

@@ -67,8 +67,8 @@ impl OrganizationTarget {
         let center = self.desk.center().await?;
         let account = account_id(&triple.account)?;
         let mut turn = center.budget.assignment(Turn::End, &account).await;
-        let pending = note.is_pending(self.clock.now());
-        if pending {
+        let lands_until = self.lands_until(grant, note);
+        if self.is_unsettled(grant, note) {
             self.wait_for_creation(&service, &center, triple).await?;
         }
         let stands = self.stands(&service, triple, Turn::End).await?;
@@ -93,11 +93,10 @@ impl OrganizationTarget {
             }
             Kept::No if stands => {
                 let ordered = service.delete(&center.instance, triple, &mut turn).await;
-                let order = match ordered {
-                    Ok(order) => order,
+                let id = match ordered {
+                    Ok(id) => id,
                     Err(error) => return Err(not_taken(error, turn)),
                 };
-                let id = order.id.unwrap_or_default();
                 let watched = Watched {
                     kind: OperationKind::Deletion,
                     id: &id,
@@ -105,7 +104,7 @@ impl OrganizationTarget {
                 };
                 let deadline = Instant::now() + LONGEST_OPERATION;
                 let finished = center.operations.watch(watched, deadline).await;
-                self.check_gone(&service, &center, triple, finished).await?;
+                self.check_gone(&service, triple, finished).await?;
                 turn.finished();
                 evidence = evidence.with("request", id);
                 details.push(self.role(&service, &center, triple).await?);
@@ -116,7 +115,7 @@ impl OrganizationTarget {
             evidence,
             ended_at: Some(self.clock.now()),
             reason: Some(warrant.reason),
-            provisional_until: note.lands_until.filter(|_| pending),
+            provisional_until: lands_until,
             details,
             ..Ended::default()
         })
@@ -126,11 +125,9 @@ impl OrganizationTarget {
     async fn check_gone(
         &self,
         service: &Service,
-        center: &Center,
         triple: &Triple,
         finished: Finished,
     ) -> Result<(), TargetError> {
-        let _ = center;
         if !self.stands(service, triple, Turn::End).await? {
             return Ok(());
         }
@@ -166,13 +163,7 @@ impl OrganizationTarget {
         triple: &Triple,
     ) -> Result<Detail, TargetError> {
         let left = service
-            .holders(
-                &center.instance,
-                &triple.account,
-                &triple.set,
-                &center.budget,
-                Turn::End,
-            )
+            .holders(&center.instance, triple.place(), &center.budget, Turn::End)
             .await?;
         let fate = if left.is_empty() {
             "deleted with its last assignment"
@@ -218,9 +209,21 @@ impl OrganizationTarget {
                 id: &id,
                 turn: Turn::End,
             };
-            // How it ended does not matter here: the list is looked at next.
             let deadline = Instant::now() + LONGEST_OPERATION;
-            drop(center.operations.watch(watched, deadline).await);
+            let finished = center.operations.watch(watched, deadline).await;
+            if let Finished::Lost { .. } = finished {
+                let message = format!(
+                    "the assignment in account {} is still being made, it is removed afterwards",
+                    triple.account
+                );
+                return Err(refused(
+                    ErrorClass::Conflict,
+                    "creation_running",
+                    message,
+                    "",
+                ));
+            }
+            // How it ended does not matter: the list is looked at next.
             tokio::time::sleep(SETTLE).await;
         }
         Ok(())

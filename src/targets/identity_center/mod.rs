@@ -7,16 +7,16 @@
 //! | `desk` | looks up instance, account, permission set, principal |
 //! | `service` | the calls, one request each |
 //! | `note` | what must be known to end an assignment |
-//! | `answered` | which orders cannot take effect later, because AWS refused them |
+//! | `landings` | until when orders may still take effect |
 //! | `start`, `end` | making and removing |
 //! | `observe` | compares with what AWS lists |
 //! | `given` | what an inventory has to know |
 //! | `trouble` | what an error means |
 
-mod answered;
 mod desk;
 mod end;
 mod given;
+mod landings;
 mod note;
 mod observe;
 mod service;
@@ -36,11 +36,11 @@ use crate::domain::{
     SettingsDigest, Start, Step,
 };
 use crate::policy::{EndWarrant, Permit};
-use answered::Answered;
 use async_trait::async_trait;
 use desk::Desk;
 pub use given::{GivenAssignment, Reach, given};
 use jiff::SignedDuration;
+use landings::Landings;
 use observe::Seen;
 use settings::Settings;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ impl TargetFactory for OrganizationTargets {
             clock: Arc::clone(&self.clock),
             late: self.late,
             seen: Seen::default(),
-            answered: Answered::default(),
+            landings: Landings::default(),
         }))
     }
 }
@@ -87,7 +87,7 @@ struct OrganizationTarget {
     clock: SharedClock,
     late: SignedDuration,
     seen: Seen,
-    answered: Answered,
+    landings: Landings,
 }
 
 #[async_trait]

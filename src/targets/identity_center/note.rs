@@ -15,6 +15,13 @@ pub(super) struct Triple {
     pub(super) principal: String,
 }
 
+impl Triple {
+    /// Returns account and permission set: who holds them is listed together.
+    pub(super) fn place(&self) -> (&str, &str) {
+        (&self.account, &self.set)
+    }
+}
+
 /// What must be known to end an assignment, wherever that happens. Names come along for people; only ids are acted on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Note {
@@ -27,8 +34,6 @@ pub(super) struct Note {
     pub(super) stood_before: bool,
     /// Until when an order that was signed and not answered could still take effect; nothing when all were answered.
     pub(super) lands_until: Option<Timestamp>,
-    /// Whether an order before the last one was not answered either: then the answer to the last one settles nothing.
-    pub(super) unanswered_before: bool,
     /// How long a session lasts, as of the start: ISO 8601, for example `PT1H`.
     pub(super) session: Option<String>,
 }
@@ -49,13 +54,8 @@ impl Note {
     pub(super) fn settled(&self) -> Self {
         Self {
             lands_until: None,
-            unanswered_before: false,
             ..self.clone()
         }
-    }
-
-    pub(super) fn is_pending(&self, now: Timestamp) -> bool {
-        self.lands_until.is_some_and(|until| now < until)
     }
 }
 
@@ -80,7 +80,6 @@ mod tests {
             principal_name: long,
             stood_before: true,
             lands_until: Some("2030-01-01T00:00:00Z".parse().unwrap()),
-            unanswered_before: true,
             session: Some("PT12H".into()),
         };
         assert_eq!(Note::read(&note.write().unwrap()), Some(note));

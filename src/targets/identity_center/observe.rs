@@ -4,7 +4,7 @@ use super::OrganizationTarget;
 use super::note::{Note, Triple};
 use crate::aws::Purpose;
 use crate::aws::budget::Turn;
-use crate::domain::Grant;
+use crate::domain::{Grant, GrantId};
 use crate::targets::{Phase, RecordedGrant, Remembered, TargetError};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -24,6 +24,8 @@ type Pair = (String, String);
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     looks: Mutex<HashMap<Pair, Look>>,
+    /// When grants were made here; an older look says nothing about them.
+    begun: Mutex<HashMap<GrantId, Instant>>,
 }
 
 #[derive(Debug, Clone)]
@@ -33,16 +35,31 @@ struct Look {
 }
 
 impl Seen {
+    /// Notes that a grant was just seen to stand.
+    pub(super) fn begin(&self, grant: GrantId) {
+        self.begun(|begun| begun.insert(grant, Instant::now()));
+    }
+
+    /// Tells whether a grant stands by the last look since it was made; nothing when there was none.
+    fn stands(&self, grant: GrantId, triple: &Triple) -> Option<bool> {
+        let look = self.of(triple)?;
+        let begun = self.begun(|begun| begun.get(&grant).copied());
+        let counts = begun.is_none_or(|begun| look.at > begun);
+        counts.then(|| look.holders.contains(triple))
+    }
+
+    fn begun<R>(&self, with: impl FnOnce(&mut HashMap<GrantId, Instant>) -> R) -> R {
+        with(&mut self.begun.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn of(&self, triple: &Triple) -> Option<Look> {
         let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         looks.get(&pair(triple)).cloned()
     }
 
-    fn note(&self, pair: Pair, holders: Vec<Triple>) {
-        let look = Look {
-            at: Instant::now(),
-            holders,
-        };
+    /// Keeps a look; `at` is when it was begun.
+    fn note(&self, pair: Pair, at: Instant, holders: Vec<Triple>) {
+        let look = Look { at, holders };
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         looks.insert(pair, look);
     }
@@ -72,13 +89,14 @@ impl OrganizationTarget {
             .collect();
         let pairs: Vec<Pair> = noted.iter().map(|(_, note)| pair(&note.triple)).collect();
         self.seen.forget_all_but(|pair| pairs.contains(pair));
+        let is_noted = |id: &GrantId| noted.iter().any(|(known, _)| known.grant.id == *id);
+        self.seen.begun(|begun| begun.retain(|id, _| is_noted(id)));
         let looking = self.look(&noted);
         if let Ok(looked) = tokio::time::timeout(LONGEST_LOOK, looking).await {
             looked?;
         }
         let recorded = noted.iter().filter_map(|(known, note)| {
-            let look = self.seen.of(&note.triple);
-            let stands = look.map(|look| look.holders.contains(&note.triple));
+            let stands = self.seen.stands(known.grant.id, &note.triple);
             self.recorded_grant(known, note, stands)
         });
         Ok(recorded.collect())
@@ -103,10 +121,16 @@ impl OrganizationTarget {
         let service = self.desk.service(Purpose::Connector).await?;
         let center = self.desk.center().await?;
         for (_, (account, set)) in stale.into_iter().take(LOOKS_AT_ONCE) {
+            let at = Instant::now();
             let holders = service
-                .holders(&center.instance, &account, &set, &center.budget, Turn::Read)
+                .holders(
+                    &center.instance,
+                    (&account, &set),
+                    &center.budget,
+                    Turn::Read,
+                )
                 .await?;
-            self.seen.note((account, set), holders);
+            self.seen.note((account, set), at, holders);
         }
         Ok(())
     }
@@ -126,7 +150,8 @@ impl OrganizationTarget {
             closed: false,
             undecided,
         };
-        let may_land = known.phase == Phase::Starting && note.is_pending(self.clock.now());
+        let may_land =
+            known.phase == Phase::Starting && self.lands_until(&known.grant, note).is_some();
         match stands {
             None => Some(entry(known.phase == Phase::Starting)),
             Some(true) => Some(entry(false)),

@@ -11,6 +11,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::Document;
 use aws_types::SdkConfig;
+use aws_types::region::Region;
 use jiff::Timestamp;
 
 /// Most entries a page may have.
@@ -64,7 +65,7 @@ impl Service {
         Self {
             sso: aws_sdk_ssoadmin::Client::new(config),
             store: aws_sdk_identitystore::Client::new(config),
-            organizations: aws_sdk_organizations::Client::new(config),
+            organizations: organizations(config),
         }
     }
 
@@ -240,8 +241,7 @@ impl Service {
     pub(super) async fn holders(
         &self,
         instance: &Instance,
-        account: &str,
-        set: &str,
+        (account, set): (&str, &str),
         budget: &Budget,
         turn: Turn,
     ) -> Result<Vec<Triple>, AwsError> {
@@ -286,7 +286,7 @@ impl Service {
         triple: &Triple,
         not_after: Timestamp,
         turn: &mut OperationTurn,
-    ) -> Result<Order, AwsError> {
+    ) -> Result<String, AwsError> {
         turn.request().await;
         turn.sent();
         let answer = self
@@ -303,7 +303,7 @@ impl Service {
             .send()
             .await
             .map_err(|error| refused("sso:CreateAccountAssignment", error))?;
-        Ok(Order::of(answer.account_assignment_creation_status()))
+        Ok(request_id(answer.account_assignment_creation_status()))
     }
 
     /// Orders the removal of an assignment; returns the id to follow.
@@ -312,7 +312,7 @@ impl Service {
         instance: &Instance,
         triple: &Triple,
         turn: &mut OperationTurn,
-    ) -> Result<Order, AwsError> {
+    ) -> Result<String, AwsError> {
         turn.request().await;
         turn.sent();
         let answer = self
@@ -327,7 +327,7 @@ impl Service {
             .send()
             .await
             .map_err(|error| refused("sso:DeleteAccountAssignment", error))?;
-        Ok(Order::of(answer.account_assignment_deletion_status()))
+        Ok(request_id(answer.account_assignment_deletion_status()))
     }
 
     /// Describes a creation of somebody's: which assignment it is about. Nothing when it is not known (any more).
@@ -357,20 +357,24 @@ impl Service {
     }
 }
 
-/// An order AWS took: what to follow, where it said.
-#[derive(Debug, Clone)]
-pub(super) struct Order {
-    pub(super) id: Option<String>,
+/// Returns the id to follow an order by. Without one nothing can be followed, and only the list tells.
+fn request_id(status: Option<&AccountAssignmentOperationStatus>) -> String {
+    let id = status.and_then(|status| status.request_id());
+    id.unwrap_or_default().to_owned()
 }
 
-impl Order {
-    fn of(status: Option<&AccountAssignmentOperationStatus>) -> Self {
-        Self {
-            id: status
-                .and_then(|status| status.request_id())
-                .map(str::to_owned),
-        }
-    }
+/// Makes the client of the organization, which each partition has in one region alone.
+fn organizations(config: &SdkConfig) -> aws_sdk_organizations::Client {
+    let region = config.region().map(Region::as_ref).unwrap_or_default();
+    let home = match region {
+        gov if gov.starts_with("us-gov-") => "us-gov-west-1",
+        china if china.starts_with("cn-") => "cn-northwest-1",
+        _ => "us-east-1",
+    };
+    let config = aws_sdk_organizations::config::Builder::from(config)
+        .region(Region::new(home))
+        .build();
+    aws_sdk_organizations::Client::from_conf(config)
 }
 
 /// Understands an answer, and slows the budget down when it was a throttle.

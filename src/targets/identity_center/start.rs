@@ -37,15 +37,13 @@ impl OrganizationTarget {
         };
         let pending = earlier
             .as_ref()
-            .and_then(|note| note.lands_until)
-            .filter(|until| *until > self.clock.now() && !self.answered.has(grant.id, *until));
+            .and_then(|note| self.lands_until(grant, note));
         let note = Note {
             triple: found.triple.clone(),
             set_name: found.set.name.clone(),
             principal_name: found.principal_name.clone(),
             stood_before,
             lands_until: pending,
-            unanswered_before: pending.is_some(),
             session: found.set.session.clone(),
         };
         Ok(Plan {
@@ -67,12 +65,15 @@ impl OrganizationTarget {
                 steps.push(remember(&note, "note what is there already")?);
             }
         } else {
+            let before = note.lands_until;
+            let lands = self.signed_by(grant).checked_add(self.late);
+            let lands = before.max(Some(lands.unwrap_or(Timestamp::MAX)));
+            if let Some(lands) = lands {
+                self.landings.begin(grant.id, lands, before);
+            }
             let settled = note.settled();
-            let was_pending = note.is_pending(self.clock.now());
-            self.answered.forget(grant.id);
-            let lands = self.signed_by(grant).checked_add(self.late).ok();
             let ordered = Note {
-                lands_until: note.lands_until.max(lands),
+                lands_until: lands,
                 ..note.clone()
             };
             steps.push(remember(&ordered, "note what is about to be ordered")?);
@@ -88,7 +89,7 @@ impl OrganizationTarget {
                 change: Change::Assign,
             });
             // An earlier order that was not answered is still counted.
-            if !was_pending {
+            if before.is_none() {
                 steps.push(remember(&settled, "note that the order was answered")?);
             }
         }
@@ -97,6 +98,17 @@ impl OrganizationTarget {
             change: Change::Verify,
         });
         Ok(steps)
+    }
+
+    /// Returns until when an order of a grant that was not answered may take effect; nothing when none can.
+    pub(super) fn lands_until(&self, grant: &Grant, note: &Note) -> Option<Timestamp> {
+        let until = self.landings.of(grant.id, note.lands_until);
+        until.filter(|until| self.clock.now() < *until)
+    }
+
+    /// Tells whether some order of a grant was never seen to end.
+    pub(super) fn is_unsettled(&self, grant: &Grant, note: &Note) -> bool {
+        self.landings.of(grant.id, note.lands_until).is_some()
     }
 
     /// Returns the last moment an order of this plan may be signed.
@@ -144,7 +156,7 @@ impl OrganizationTarget {
         let center = self.desk.center().await?;
         let account = account_id(&triple.account)?;
         let mut turn = center.budget.assignment(Turn::Start, &account).await;
-        // Until now: the wait for a turn may have been long, and a second look costs one request.
+        // The wait for a turn may have been long, and a second look costs one request.
         if self.stands(&service, triple, Turn::Start).await? {
             turn.finished();
             return Ok(Applied {
@@ -160,68 +172,47 @@ impl OrganizationTarget {
         let ordered = service
             .create(&center.instance, triple, signed_by, &mut turn)
             .await;
-        let order = match ordered {
-            Ok(order) => order,
+        let request = match ordered {
+            Ok(request) => request,
+            Err(error) if error.outcome_unknown() => {
+                self.is_on_its_way(&start.grant);
+                return Err(not_taken(error, turn));
+            }
             Err(error) => {
-                let is_answered = !error.outcome_unknown();
-                let settles = is_answered && !note.unanswered_before;
-                if let Some(until) = note.lands_until.filter(|_| settles) {
-                    self.answered.note(start.grant.id, until);
-                }
+                self.landings.answered(start.grant.id);
                 return Err(not_taken(error, turn));
             }
         };
-        let finished = match &order.id {
-            Some(id) => {
-                let watched = Watched {
-                    kind: OperationKind::Creation,
-                    id,
-                    turn: Turn::Start,
-                };
-                let deadline = Instant::now() + LONGEST_OPERATION;
-                center.operations.watch(watched, deadline).await
-            }
-            None => Finished::Lost { trouble: None },
+        let watched = Watched {
+            kind: OperationKind::Creation,
+            id: &request,
+            turn: Turn::Start,
         };
-        let stands = self.stands(&service, triple, Turn::Start).await?;
-        let request = order.id.unwrap_or_default();
-        match finished {
-            Finished::Succeeded if stands => {
-                turn.finished();
-                Ok(Applied {
-                    evidence: Evidence::default()
-                        .with("request", request)
-                        .with("account", &triple.account)
-                        .with("permission_set", &triple.set),
-                    ..Applied::default()
-                })
-            }
-            // The list lags behind the order: neither done nor undone.
-            Finished::Succeeded => {
-                turn.finished();
-                Err(not_seen(
-                    triple,
-                    "AWS says it is done, and does not list it yet",
-                ))
-            }
-            Finished::Failed { reason } => {
-                turn.finished();
-                let error = failed("create the assignment", &reason);
-                Err(if stands {
-                    not_seen(triple, &reason)
-                } else {
-                    error.undone()
-                })
-            }
-            Finished::Lost { trouble } => {
-                drop(turn);
-                let why = trouble.map_or_else(
-                    || "it did not end in time".to_owned(),
-                    |error| error.to_string(),
-                );
-                Err(not_seen(triple, &why))
-            }
+        let deadline = Instant::now() + LONGEST_OPERATION;
+        let finished = center.operations.watch(watched, deadline).await;
+        if let Finished::Lost { .. } = finished {
+            self.is_on_its_way(&start.grant);
+            drop(turn);
+        } else {
+            self.landings.answered(start.grant.id);
+            turn.finished();
         }
+        let stands = self.stands(&service, triple, Turn::Start).await?;
+        conclude(triple, finished, stands)?;
+        Ok(Applied {
+            evidence: Evidence::default()
+                .with("request", request)
+                .with("account", &triple.account)
+                .with("permission_set", &triple.set),
+            ..Applied::default()
+        })
+    }
+
+    /// Notes that an order left and what became of it is not known: nothing was signed after now.
+    fn is_on_its_way(&self, grant: &Grant) {
+        let until = self.clock.now().checked_add(self.late);
+        let until = until.unwrap_or(Timestamp::MAX);
+        self.landings.unanswered(grant.id, until);
     }
 
     /// Looks whether the assignment is there, and tells the requester how to use it.
@@ -231,6 +222,7 @@ impl OrganizationTarget {
         if !self.stands(&service, &note.triple, Turn::Start).await? {
             return Err(not_seen(&note.triple, "it is not listed"));
         }
+        self.seen.begin(start.grant.id);
         Ok(Applied {
             evidence: Evidence::default().with("stood_before", note.stood_before),
             credential: Some(CredentialChange::None),
@@ -304,13 +296,7 @@ impl OrganizationTarget {
     ) -> Result<bool, TargetError> {
         let center = self.desk.center().await?;
         let holders = service
-            .holders(
-                &center.instance,
-                &triple.account,
-                &triple.set,
-                &center.budget,
-                turn,
-            )
+            .holders(&center.instance, triple.place(), &center.budget, turn)
             .await?;
         Ok(holders.contains(triple))
     }
@@ -358,6 +344,23 @@ pub(super) fn not_taken(error: AwsError, turn: crate::aws::budget::OperationTurn
         turn.finished();
     }
     error.into()
+}
+
+/// Weighs what AWS says against what it lists. Neither done nor undone is an error of its own.
+fn conclude(triple: &Triple, finished: Finished, stands: bool) -> Result<(), TargetError> {
+    Err(match finished {
+        Finished::Succeeded if stands => return Ok(()),
+        Finished::Succeeded => not_seen(triple, "AWS says it is done, and does not list it yet"),
+        Finished::Failed { reason } if stands => not_seen(triple, &reason),
+        Finished::Failed { reason } => failed("create the assignment", &reason).undone(),
+        Finished::Lost { trouble } => {
+            let late = || "it did not end in time".to_owned();
+            not_seen(
+                triple,
+                &trouble.map_or_else(late, |error| error.to_string()),
+            )
+        }
+    })
 }
 
 /// Neither done nor undone: the next attempt looks first.

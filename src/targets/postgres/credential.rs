@@ -1,12 +1,14 @@
 //! Owns with which credential a connection is opened. Never writes one down, and forgets none an end may need.
 
 use super::error::Trouble;
-use crate::domain::ErrorClass;
+use super::server::{LookupError, ServerAddress};
 use crate::secret::Secret;
 use async_trait::async_trait;
-use std::error::Error;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a store is waited for while the credential that worked last is at hand.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The database user the connector logs in as.
 #[derive(Debug, Clone)]
@@ -26,7 +28,15 @@ pub trait CredentialSource: Send + Sync {
     ///
     /// # Errors
     /// When the place of the secret cannot be read or holds something else.
-    async fn fetch(&self) -> Result<DatabaseCredential, CredentialError>;
+    async fn fetch(&self) -> Result<DatabaseCredential, LookupError>;
+
+    /// Fetches the present credential for one server; the same for all, unless it is made for each.
+    ///
+    /// # Errors
+    /// As for [`CredentialSource::fetch`].
+    async fn fetch_for(&self, _server: &ServerAddress) -> Result<DatabaseCredential, LookupError> {
+        self.fetch().await
+    }
 
     /// Fetches past whatever is kept, after a server refused a credential. Nothing when there is no other by now.
     ///
@@ -35,7 +45,7 @@ pub trait CredentialSource: Send + Sync {
     async fn fetch_anew(
         &self,
         _refused: &DatabaseCredential,
-    ) -> Result<Option<DatabaseCredential>, CredentialError> {
+    ) -> Result<Option<DatabaseCredential>, LookupError> {
         Ok(None)
     }
 
@@ -44,59 +54,8 @@ pub trait CredentialSource: Send + Sync {
     ///
     /// # Errors
     /// As for [`CredentialSource::fetch`].
-    async fn fetch_previous(&self) -> Result<Option<DatabaseCredential>, CredentialError> {
+    async fn fetch_previous(&self) -> Result<Option<DatabaseCredential>, LookupError> {
         Ok(None)
-    }
-}
-
-/// A credential that could not be had.
-pub struct CredentialError {
-    class: ErrorClass,
-    hint: Option<String>,
-    source: Box<dyn Error + Send + Sync>,
-}
-
-impl CredentialError {
-    /// Makes an error of its class and its cause, whose sentence is shown to people.
-    pub fn new(class: ErrorClass, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            class,
-            hint: None,
-            source: source.into(),
-        }
-    }
-
-    /// Adds the exact fix.
-    #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-
-    pub(super) fn class(&self) -> ErrorClass {
-        self.class
-    }
-
-    pub(super) fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
-    }
-}
-
-impl fmt::Display for CredentialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(f)
-    }
-}
-
-impl fmt::Debug for CredentialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CredentialError({}, {:?})", self.class, self.source)
-    }
-}
-
-impl Error for CredentialError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.source()
     }
 }
 
@@ -116,13 +75,19 @@ impl Credentials {
     }
 
     /// Returns the credential to begin with. With a live grant, the one that worked last stands in for one that cannot be read.
-    pub(super) async fn present(&self, holding: bool) -> Result<DatabaseCredential, Trouble> {
-        match self.source.fetch().await {
-            Ok(credential) => Ok(credential),
-            Err(error) => match self.known(holding) {
-                Some(credential) => Ok(credential),
-                None => Err(Trouble::Credential(error)),
-            },
+    pub(super) async fn present(
+        &self,
+        server: &ServerAddress,
+        holding: bool,
+    ) -> Result<DatabaseCredential, Trouble> {
+        let fetch = self.source.fetch_for(server);
+        let Some(known) = self.known(holding) else {
+            return fetch.await.map_err(Trouble::Credential);
+        };
+        // A store that does not answer must not hold up an end.
+        match tokio::time::timeout(STORE_PATIENCE, fetch).await {
+            Ok(Ok(credential)) => Ok(credential),
+            Ok(Err(_)) | Err(_) => Ok(known),
         }
     }
 
@@ -161,9 +126,7 @@ impl DatabaseCredential {
 }
 
 /// What cannot be read on the way down the ladder is no rung of it; the refusal says enough.
-fn usable(
-    found: Result<Option<DatabaseCredential>, CredentialError>,
-) -> Option<DatabaseCredential> {
+fn usable(found: Result<Option<DatabaseCredential>, LookupError>) -> Option<DatabaseCredential> {
     found.unwrap_or_else(|error| {
         tracing::info!(error = %error, "another version of the secret cannot be read");
         None
@@ -186,18 +149,18 @@ mod tests {
 
     #[async_trait]
     impl CredentialSource for Rungs {
-        async fn fetch(&self) -> Result<DatabaseCredential, CredentialError> {
+        async fn fetch(&self) -> Result<DatabaseCredential, LookupError> {
             Ok(credential(self.0))
         }
 
         async fn fetch_anew(
             &self,
             _refused: &DatabaseCredential,
-        ) -> Result<Option<DatabaseCredential>, CredentialError> {
+        ) -> Result<Option<DatabaseCredential>, LookupError> {
             Ok(self.1.map(credential))
         }
 
-        async fn fetch_previous(&self) -> Result<Option<DatabaseCredential>, CredentialError> {
+        async fn fetch_previous(&self) -> Result<Option<DatabaseCredential>, LookupError> {
             Ok(self.2.map(credential))
         }
     }
@@ -208,7 +171,8 @@ mod tests {
         if let Some(known) = known {
             credentials.worked(credential(known));
         }
-        let mut tried = vec![credentials.present(holding).await.unwrap()];
+        let server = ServerAddress::new("db.example", 5432);
+        let mut tried = vec![credentials.present(&server, holding).await.unwrap()];
         while let Some(next) = credentials.next(&tried, holding).await {
             tried.push(next);
         }

@@ -1,7 +1,7 @@
 //! Owns what can go wrong at this target, one variant per failed intention. Never reads a message text: the SQLSTATE decides.
 
-use super::credential::CredentialError;
 use super::render::id;
+use super::server::LookupError;
 use super::tls_files::SSL_ROOT_CA;
 use crate::domain::ErrorClass;
 use crate::pg::PgError;
@@ -18,7 +18,9 @@ pub(super) enum Trouble {
     #[error("the answer to `{doing}` has an unexpected shape")]
     Answer { doing: &'static str },
     #[error("the database credential could not be read: {0}")]
-    Credential(#[source] CredentialError),
+    Credential(#[source] LookupError),
+    #[error("the server could not be found: {0}")]
+    Server(#[source] LookupError),
     #[error("`{setting}` `{path}` cannot be read")]
     TlsFile {
         setting: &'static str,
@@ -111,6 +113,8 @@ impl Trouble {
         let refused = matches!(
             self,
             Self::Pg(PgError::Login { .. } | PgError::Unreachable { .. })
+                | Self::Credential(_)
+                | Self::Server(_)
         );
         let answered = matches!(self, Self::Pg(PgError::Statement { goes_on: true, .. }));
         if refused || answered {
@@ -157,6 +161,7 @@ impl Trouble {
             | Self::Replica { .. }
             | Self::Answer { .. }
             | Self::Credential(_)
+            | Self::Server(_)
             | Self::Random(_)
             | Self::Verifier
             | Self::Recipient { .. }
@@ -170,7 +175,7 @@ impl Trouble {
         match self {
             Self::Pg(source) => source.class(),
             Self::Undone(source) | Self::InTheWay { source, .. } => source.class(),
-            Self::Credential(source) => source.class(),
+            Self::Credential(source) | Self::Server(source) => source.class(),
             Self::Replica { .. } | Self::TlsFile { .. } | Self::OpenKey { .. } => {
                 ErrorClass::NeedsOperator
             }
@@ -234,6 +239,7 @@ impl Trouble {
             Self::Replica { .. } => "read_only_server",
             Self::Answer { .. } => "unexpected_answer",
             Self::Credential(_) => "credential_unreadable",
+            Self::Server(_) => "server_not_found",
             Self::Random(_) => "no_randomness",
             Self::Verifier => "malformed_verifier",
             Self::Recipient { .. } => "recipient_unusable",
@@ -261,7 +267,7 @@ impl Trouble {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Replica { .. } => {
-                Some("set `hostname` to the writer endpoint of the server".to_owned())
+                Some("point the integration at the writer endpoint of the server".to_owned())
             }
             Self::Credential(source) => Some(
                 source
@@ -271,6 +277,7 @@ impl Trouble {
                     )
                     .to_owned(),
             ),
+            Self::Server(source) => source.hint().map(str::to_owned),
             Self::Refused { hint, .. } => hint.clone(),
             Self::Recipient { .. } => {
                 Some("give an age public key (`age1…`) or an `ssh-ed25519` public key".to_owned())

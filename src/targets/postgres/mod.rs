@@ -22,6 +22,7 @@ mod password;
 mod plan;
 mod pool;
 mod probe;
+mod rds_iam;
 mod record;
 mod render;
 mod replicas;
@@ -29,6 +30,7 @@ mod rest;
 mod rows;
 mod schema;
 mod scope;
+mod server;
 mod sessions;
 mod settings;
 mod start;
@@ -36,9 +38,10 @@ mod tls_files;
 mod together;
 
 pub use close_all::close_all_sql;
-pub use credential::{CredentialError, CredentialSource, DatabaseCredential};
+pub use credential::{CredentialSource, DatabaseCredential};
 pub use levels::published_table;
-pub use settings::SETTINGS;
+pub use server::{LookupError, ServerAddress, ServerSource};
+pub use settings::{EndUsers, SETTINGS, Words};
 
 use super::{
     Applied, CheckReport, CleanedUp, Ended, EndedTogether, Mended, MissingEnd, RecordedGrant,
@@ -63,9 +66,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The kind of integration this target is for.
 pub const KIND: &str = "postgresql";
 
+/// A server that is looked up, and what is decided about it elsewhere.
+pub struct ManagedServer {
+    /// What the integration calls its settings.
+    pub words: &'static Words,
+    /// How the server is called before it was found: the same for whoever manages it.
+    pub label: String,
+    /// Where it is.
+    pub server: Arc<dyn ServerSource>,
+    /// How we log in.
+    pub source: Arc<dyn CredentialSource>,
+    /// How people log in.
+    pub end_users: EndUsers,
+    /// The certificate authorities where the settings name none.
+    pub root_ca: Option<std::path::PathBuf>,
+}
+
 /// One PostgreSQL server, seen from one home database.
 pub struct PostgresTarget {
     settings: Settings,
+    server: Arc<dyn ServerSource>,
     pool: Pool,
     replicas: Replicas,
     comparison: identity::Comparison,
@@ -85,15 +105,47 @@ impl PostgresTarget {
         integration: &Integration,
         source: Arc<dyn CredentialSource>,
     ) -> Result<Self, Vec<InvalidValue>> {
-        let settings = Settings::parse(connector, integration)?;
-        Ok(Self {
-            pool: Pool::new(settings.clone(), source),
+        let (settings, server) = Settings::parse_named(connector, integration)?;
+        Ok(Self::with(
+            settings,
+            Arc::new(server::Fixed(server)),
+            source,
+        ))
+    }
+
+    /// The same for a server that is looked up.
+    ///
+    /// # Errors
+    /// Lists every setting that is wrong.
+    pub fn found(
+        connector: ConnectorId,
+        integration: &Integration,
+        managed: ManagedServer,
+    ) -> Result<Self, Vec<InvalidValue>> {
+        let decided = settings::Managed {
+            words: managed.words,
+            label: managed.label,
+            end_users: managed.end_users,
+            root_ca: managed.root_ca,
+        };
+        let settings = Settings::parse(connector, integration, &decided)?;
+        Ok(Self::with(settings, managed.server, managed.source))
+    }
+
+    fn with(
+        settings: Settings,
+        server: Arc<dyn ServerSource>,
+        source: Arc<dyn CredentialSource>,
+    ) -> Self {
+        Self {
+            pool: Pool::new(settings.clone(), Arc::clone(&server), source),
+            server,
             replicas: Replicas::new(&settings.replicas),
             settings,
             comparison: identity::Comparison::default(),
             ready: AtomicU64::new(0),
             filling: Mutex::default(),
-        })
+        }
     }
 
     /// Returns how others that only read may connect to the home database, and the role to act as where one is set. The
@@ -295,9 +347,8 @@ impl Target for PostgresTarget {
     fn lane(&self, grant: &Grant) -> String {
         // The plain name also when a distinct one is in use: too wide a lane is harmless.
         format!(
-            "{}:{}/{}",
-            self.settings.host,
-            self.settings.port,
+            "{}/{}",
+            self.settings.label,
             LoginName::derive(&grant.principal)
         )
     }
@@ -419,8 +470,8 @@ impl std::fmt::Debug for PostgresTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "PostgresTarget({}:{}/{})",
-            self.settings.host, self.settings.port, self.settings.home.database
+            "PostgresTarget({}/{})",
+            self.settings.label, self.settings.home.database
         )
     }
 }

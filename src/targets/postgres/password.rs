@@ -1,6 +1,7 @@
 //! Owns passwords: made here from the system's random source, handed to the server as a verifier only, sealed for the requester. Never logs one.
 
 use super::error::Trouble;
+use super::server::ServerAddress;
 use super::settings::Settings;
 use crate::domain::{SealedCredential, shown};
 use crate::seal::Recipient;
@@ -46,13 +47,14 @@ impl NewPassword {
         &self,
         recipient: &Recipient,
         settings: &Settings,
+        server: &ServerAddress,
         access: &Access<'_>,
     ) -> Result<SealedCredential, Trouble> {
         let body = serde_json::json!({
             "login": access.login,
             "password": self.clear.expose(),
-            "host": settings.host,
-            "port": settings.port,
+            "host": server.host,
+            "port": server.port,
             "database": access.database,
             "sslmode": settings.tls.as_str(),
             "expiry": access.expiry.to_string(),

@@ -4,7 +4,7 @@ use super::error::Trouble;
 use super::mark::MarkedBy;
 use super::observe::{GrantRow, LoginRow, Observed, Role};
 use super::render::{access_role_name, id};
-use super::settings::Home;
+use super::settings::{EndUsers, Home};
 use crate::domain::{
     Change, ErrorClass, Grant, LoginName, Plan, Principal, Start, StartGrant, Step,
 };
@@ -42,7 +42,7 @@ pub(super) fn start(home: &Home, start: &Start, seen: &Observed) -> Result<Plan,
         login: name.clone(),
         access_role: access_role.clone(),
         make_login,
-        set_password: others.is_empty() || !usable,
+        set_password: home.end_users != EndUsers::RdsIam && (others.is_empty() || !usable),
         valid_until: others
             .iter()
             .map(|other| other.expiry)
@@ -164,6 +164,13 @@ pub(super) fn extend(home: &Home, grant: &Grant, seen: &Observed) -> Result<Plan
 
 /// Plans a new password.
 pub(super) fn reset(home: &Home, grant: &Grant, seen: &Observed) -> Result<Plan, Trouble> {
+    if home.end_users == EndUsers::RdsIam {
+        return Err(Trouble::refused(
+            ErrorClass::Bug,
+            "no_password",
+            "people log in to this server by a token of AWS IAM, there is no password to reset",
+        ));
+    }
     let row = live(home, grant, seen)?;
     Ok(Plan {
         steps: vec![credential(&row.login), verify(&row.login)],

@@ -4,6 +4,7 @@ use super::credential::{CredentialSource, Credentials, DatabaseCredential};
 use super::error::Trouble;
 use super::identity::{BEGAN, Identity};
 use super::render::{id, lit};
+use super::server::{ServerAddress, ServerSource};
 use super::settings::{DEFAULT_ADMIN_ROLE, Place, Settings};
 use crate::cut;
 use crate::pg::{BatchOutcome, ConnectOptions, Session};
@@ -50,6 +51,7 @@ pub(super) enum For {
 /// The connections of one target.
 pub(super) struct Pool {
     settings: Settings,
+    place: Arc<dyn ServerSource>,
     credentials: Credentials,
     idle: Mutex<HashMap<String, Vec<(Opened, Instant)>>>,
     work: Semaphore,
@@ -167,9 +169,14 @@ impl Conn<'_> {
 }
 
 impl Pool {
-    pub(super) fn new(settings: Settings, source: Arc<dyn CredentialSource>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        place: Arc<dyn ServerSource>,
+        source: Arc<dyn CredentialSource>,
+    ) -> Self {
         Self {
             settings,
+            place,
             credentials: Credentials::new(source),
             idle: Mutex::default(),
             work: Semaphore::new(WORK_SLOTS),
@@ -300,9 +307,8 @@ impl Pool {
         if known.identity.as_ref() != Some(&identity) {
             if let Some(before) = &known.identity {
                 tracing::warn!(
-                    "another server answers at `{}:{}`: {identity}; before: {before}",
-                    self.settings.host,
-                    self.settings.port
+                    "another server answers at `{}`: {identity}; before: {before}",
+                    self.settings.label
                 );
             }
             known.identity = Some(identity);
@@ -355,66 +361,80 @@ impl Pool {
 
     /// Returns how to connect to the home database, in a way the server let us in just now.
     pub(super) async fn proven_options(&self) -> Result<ConnectOptions, Trouble> {
-        let place = self.place();
-        let (_, options) = self.log_in(&place, &self.settings.home.database).await?;
+        let server = self.find().await?;
+        let (_, options) = self
+            .log_in(&server, true, &self.settings.home.database)
+            .await?;
         Ok(options)
     }
 
     /// Opens a connection to a replica, which is not counted among ours.
     pub(super) async fn replica(&self, place: &Place) -> Result<Session, Trouble> {
-        let (session, _) = self.log_in(place, &self.settings.home.database).await?;
+        let server = ServerAddress::new(&place.host, place.port);
+        let (session, _) = self
+            .log_in(&server, false, &self.settings.home.database)
+            .await?;
         self.become_admin(&session).await?;
         Ok(session)
     }
 
-    fn place(&self) -> Place {
-        Place {
-            host: self.settings.host.clone(),
-            port: self.settings.port,
-        }
+    /// Returns where the server is.
+    pub(super) async fn find(&self) -> Result<ServerAddress, Trouble> {
+        self.place.find().await.map_err(Trouble::Server)
     }
 
     /// Logs in with the present credential; if that one is refused, with those it may have been rotated to or from.
     async fn log_in(
         &self,
-        place: &Place,
+        server: &ServerAddress,
+        is_home: bool,
         database: &str,
     ) -> Result<(Session, ConnectOptions), Trouble> {
         let holding = self.holding.load(Ordering::Relaxed);
-        let mut credential = self.credentials.present(holding).await?;
+        let mut credential = self.credentials.present(server, holding).await?;
         let mut tried = Vec::new();
         let mut refusal = None;
         loop {
-            self.fits(&credential)?;
-            let options = self.options(place, database, &credential).await?;
+            if is_home {
+                fits(&credential, &server.host)?;
+            }
+            let mut options = self.options(server, database, &credential).await?;
+            options.pass_over_replicas = is_home;
             match Session::connect(&options).await.map_err(Trouble::from) {
                 Ok(session) => {
                     self.credentials.worked(credential);
                     return Ok((session, options));
                 }
                 Err(error) if error.is_refused_login() => {
-                    let first = refusal.get_or_insert(error);
+                    tracing::info!(error = %error, "the login was refused, looking for another version of the secret");
+                    let first = refusal.unwrap_or(error);
                     tried.push(credential);
                     match self.credentials.next(&tried, holding).await {
                         Some(next) => credential = next,
-                        None => return Err(refusal.unwrap_or(Trouble::Busy)),
+                        None => return Err(first),
                     }
-                    tracing::info!(error = %first, "the login was refused, trying another version of the secret");
+                    refusal = Some(first);
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if is_home {
+                        // It may have moved.
+                        self.place.look_again();
+                    }
+                    return Err(error);
+                }
             }
         }
     }
 
     async fn options(
         &self,
-        place: &Place,
+        server: &ServerAddress,
         database: &str,
         credential: &DatabaseCredential,
     ) -> Result<ConnectOptions, Trouble> {
         Ok(ConnectOptions {
-            host: place.host.clone(),
-            port: place.port,
+            host: server.host.clone(),
+            port: server.port,
             database: database.to_owned(),
             user: credential.username.clone(),
             password: credential.password.clone(),
@@ -422,33 +442,17 @@ impl Pool {
             root_ca_pem: self.settings.tls_files.root_ca().await?,
             client: self.settings.tls_files.client().await?,
             application_name: APPLICATION_NAME.to_owned(),
-            pass_over_replicas: *place == self.place(),
-            names: ConnectOptions::system_names(),
+            pass_over_replicas: false,
+            names: server.names(),
         })
     }
 
-    /// A secret that says its host goes to no other one.
-    fn fits(&self, credential: &DatabaseCredential) -> Result<(), Trouble> {
-        match &credential.host {
-            Some(host) if *host != self.settings.host => Err(Trouble::operator(
-                "secret_for_another_host",
-                format!(
-                    "the secret is for host `{}`, the integration says `{}`",
-                    crate::domain::shown(host),
-                    self.settings.host
-                ),
-                "correct `hostname`, or point the integration at the secret of this server",
-            )),
-            _ => Ok(()),
-        }
-    }
-
     async fn connect(&self, database: &str) -> Result<Opened, Trouble> {
-        let (session, _) = self.log_in(&self.place(), database).await?;
+        let server = self.find().await?;
+        let (session, _) = self.log_in(&server, true, database).await?;
         if session.server().in_recovery {
-            return Err(Trouble::Replica {
-                host: self.settings.host.clone(),
-            });
+            self.place.look_again();
+            return Err(Trouble::Replica { host: server.host });
         }
         // A primary may be set to read-only by default, and to answer a commit before it is on disk; our transactions say what they are.
         let set_up = session
@@ -516,5 +520,20 @@ impl Pool {
                 _ => error.into(),
             }),
         }
+    }
+}
+
+/// A secret that says its host goes to no other one.
+fn fits(credential: &DatabaseCredential, host: &str) -> Result<(), Trouble> {
+    match &credential.host {
+        Some(bound) if bound != host => Err(Trouble::operator(
+            "secret_for_another_host",
+            format!(
+                "the secret is for host `{}`, the integration says `{host}`",
+                crate::domain::shown(bound)
+            ),
+            "correct `hostname`, or point the integration at the secret of this server",
+        )),
+        _ => Ok(()),
     }
 }

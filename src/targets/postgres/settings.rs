@@ -1,5 +1,6 @@
 //! Owns the settings of a `postgresql` integration. Never connects.
 
+use super::server::ServerAddress;
 use super::tls_files::{SSL_CERT, SSL_KEY, SSL_ROOT_CA, TlsFiles};
 use crate::domain::{ConnectorId, Integration, IntegrationId, InvalidValue, SettingsDigest, shown};
 use crate::pg::SslMode;
@@ -32,6 +33,38 @@ pub const SETTINGS: [&str; 11] = [
     "replicas",
 ];
 
+/// What an integration calls its settings, and what is not up to them.
+#[derive(Debug)]
+pub struct Words {
+    /// The kind of integration.
+    pub kind: &'static str,
+    /// Every setting it knows.
+    pub known: &'static [&'static str],
+    /// What it calls the home database.
+    pub database: &'static str,
+    /// What it calls the protection of connections.
+    pub ssl_mode: &'static str,
+}
+
+/// The words of `postgresql`.
+pub(super) const WORDS: Words = Words {
+    kind: super::KIND,
+    known: &SETTINGS,
+    database: "dbname",
+    ssl_mode: "sslmode",
+};
+
+/// How the people log in whose logins we make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndUsers {
+    /// By a password.
+    Password,
+    /// By a password, on a server where a way to `rds_iam` would take that password's force.
+    PasswordOnRds,
+    /// By a token of AWS IAM; the login has no password.
+    RdsIam,
+}
+
 /// Who makes the shared roles that hold privileges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AccessRoles {
@@ -47,6 +80,7 @@ pub(super) struct Home {
     pub(super) connector: ConnectorId,
     pub(super) integration: IntegrationId,
     pub(super) database: String,
+    pub(super) end_users: EndUsers,
 }
 
 impl Home {
@@ -61,6 +95,7 @@ impl Home {
             connector: ConnectorId::parse(connector).unwrap(),
             integration: IntegrationId::new(uuid::Uuid::nil()),
             database: database.to_owned(),
+            end_users: EndUsers::Password,
         }
     }
 }
@@ -82,13 +117,29 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// What is decided elsewhere about a server that is looked up.
+pub(super) struct Managed {
+    pub(super) words: &'static Words,
+    pub(super) label: String,
+    pub(super) end_users: EndUsers,
+    /// The certificate authorities where the settings name none.
+    pub(super) root_ca: Option<PathBuf>,
+}
+
+const PLAIN: Managed = Managed {
+    words: &WORDS,
+    label: String::new(),
+    end_users: EndUsers::Password,
+    root_ca: None,
+};
+
 /// The checked settings.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) home: Home,
     pub(super) digest: SettingsDigest,
-    pub(super) host: String,
-    pub(super) port: u16,
+    /// How the server is called before it was found, and in whose name orders wait for each other.
+    pub(super) label: String,
     pub(super) tls: SslMode,
     pub(super) tls_files: TlsFiles,
     pub(super) admin_role: Option<String>,
@@ -98,69 +149,101 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Checks every setting; the error lists all that is wrong.
+    /// Checks every setting of a server that is looked up; the error lists all that is wrong.
     pub(super) fn parse(
         connector: ConnectorId,
         integration: &Integration,
+        managed: &Managed,
     ) -> Result<Self, Vec<InvalidValue>> {
-        let mut reader = Reader {
-            integration,
-            problems: Vec::new(),
-        };
-        reader.refuse_unknown();
+        let mut reader = Reader::new(integration, managed.words);
+        reader.read(connector, managed.label.clone(), managed)
+    }
+
+    /// Checks every setting of a server that is named; the error lists all that is wrong.
+    pub(super) fn parse_named(
+        connector: ConnectorId,
+        integration: &Integration,
+    ) -> Result<(Self, ServerAddress), Vec<InvalidValue>> {
+        let mut reader = Reader::new(integration, &WORDS);
         let host = reader.host();
         let port = reader.number("port", u64::from(DEFAULT_PORT), 1, u64::from(u16::MAX));
-        let database = reader.name("dbname");
-        if database.is_none() {
-            reader.missing("dbname", "the home database, which holds our record");
-        }
-        let tls = reader.tls();
-        let tls_files = reader.tls_files(tls);
-        let admin_role = reader.name("admin_role");
-        let access_roles = reader.access_roles();
-        let delay = reader.number(
-            "clean_up_delay_s",
-            DEFAULT_CLEAN_UP_DELAY.as_secs(),
-            1,
-            MAX_CLEAN_UP_DELAY_S,
-        );
-        let replicas = reader.replicas();
+        let port = u16::try_from(port).unwrap_or(DEFAULT_PORT);
         if integration.secret.is_none() {
             reader.problems.push(InvalidValue::new(
                 "`secret`",
                 "is absent, must say where the database password is, for example `file:/run/secrets/db`",
             ));
         }
-        match (host, database, tls, &integration.secret) {
-            (Some(host), Some(database), Some(tls), Some(_)) if reader.problems.is_empty() => {
-                Ok(Self {
-                    home: Home {
-                        connector,
-                        integration: integration.id,
-                        database,
-                    },
-                    digest: integration.digest(),
-                    host,
-                    port: u16::try_from(port).unwrap_or(DEFAULT_PORT),
-                    tls,
-                    tls_files,
-                    admin_role,
-                    access_roles,
-                    clean_up_delay: Duration::from_secs(delay),
-                    replicas,
-                })
-            }
-            _ => Err(reader.problems),
-        }
+        let server = ServerAddress::new(host.unwrap_or_default(), port);
+        let label = format!("{}:{port}", server.host);
+        let settings = reader.read(connector, label, &PLAIN)?;
+        Ok((settings, server))
     }
 }
 
 struct Reader<'a> {
     integration: &'a Integration,
+    words: &'static Words,
     problems: Vec<InvalidValue>,
 }
 
 impl<'a> Reader<'a> {
+    fn new(integration: &'a Integration, words: &'static Words) -> Self {
+        let mut reader = Self {
+            integration,
+            words,
+            problems: Vec::new(),
+        };
+        reader.refuse_unknown();
+        reader
+    }
+
+    fn read(
+        &mut self,
+        connector: ConnectorId,
+        label: String,
+        managed: &Managed,
+    ) -> Result<Settings, Vec<InvalidValue>> {
+        let database = self.name(self.words.database);
+        if database.is_none() {
+            self.missing(
+                self.words.database,
+                "the home database, which holds our record",
+            );
+        }
+        let tls = self.tls();
+        let mut tls_files = self.tls_files(tls, managed.root_ca.is_some());
+        tls_files.root_ca = tls_files.root_ca.or_else(|| managed.root_ca.clone());
+        let admin_role = self.name("admin_role");
+        let access_roles = self.access_roles();
+        let delay = self.number(
+            "clean_up_delay_s",
+            DEFAULT_CLEAN_UP_DELAY.as_secs(),
+            1,
+            MAX_CLEAN_UP_DELAY_S,
+        );
+        let replicas = self.replicas();
+        match (database, tls) {
+            (Some(database), Some(tls)) if self.problems.is_empty() => Ok(Settings {
+                home: Home {
+                    connector,
+                    integration: self.integration.id,
+                    database,
+                    end_users: managed.end_users,
+                },
+                digest: self.integration.digest(),
+                label,
+                tls,
+                tls_files,
+                admin_role,
+                access_roles,
+                clean_up_delay: Duration::from_secs(delay),
+                replicas,
+            }),
+            _ => Err(std::mem::take(&mut self.problems)),
+        }
+    }
+
     fn value(&self, key: &str) -> Option<&'a str> {
         self.integration.settings.get(key).map(String::as_str)
     }
@@ -180,25 +263,35 @@ impl<'a> Reader<'a> {
     }
 
     fn refuse_unknown(&mut self) {
-        let known: Vec<_> = SETTINGS.iter().map(|key| format!("`{key}`")).collect();
+        let known: Vec<_> = self
+            .words
+            .known
+            .iter()
+            .map(|key| format!("`{key}`"))
+            .collect();
         for key in self.integration.settings.keys() {
-            if !SETTINGS.contains(&key.as_str()) {
+            if !self.words.known.contains(&key.as_str()) {
                 self.problems.push(InvalidValue::new(
                     format!("`settings.{}`", shown(key)),
-                    format!("is not known, `postgresql` knows {}", known.join(", ")),
+                    format!(
+                        "is not known, `{}` knows {}",
+                        self.words.kind,
+                        known.join(", ")
+                    ),
                 ));
             }
         }
     }
 
     fn tls(&mut self) -> Option<SslMode> {
-        let Some(text) = self.value("sslmode") else {
+        let key = self.words.ssl_mode;
+        let Some(text) = self.value(key) else {
             return Some(SslMode::VerifyFull);
         };
         SslMode::parse(text)
             .map_err(|problem| {
-                self.problems
-                    .push(InvalidValue::new("`settings.sslmode`", problem.problem));
+                let what = format!("`settings.{key}`");
+                self.problems.push(InvalidValue::new(what, problem.problem));
             })
             .ok()
     }
@@ -268,13 +361,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn tls_files(&mut self, mode: Option<SslMode>) -> TlsFiles {
+    fn tls_files(&mut self, mode: Option<SslMode>, has_default: bool) -> TlsFiles {
         let files = TlsFiles {
             root_ca: self.file(SSL_ROOT_CA),
             cert: self.file(SSL_CERT),
             key: self.file(SSL_KEY),
         };
-        if mode == Some(SslMode::VerifyCa) && self.value(SSL_ROOT_CA).is_none() {
+        if mode == Some(SslMode::VerifyCa) && self.value(SSL_ROOT_CA).is_none() && !has_default {
             self.missing(
                 SSL_ROOT_CA,
                 "the absolute path of a PEM file under `verify-ca`, since anyone may get a certificate of a public CA",
@@ -343,13 +436,14 @@ mod tests {
     }
 
     fn parse(settings: &[(&str, &str)]) -> Result<Settings, Vec<InvalidValue>> {
-        Settings::parse(ConnectorId::parse("c-1").unwrap(), &integration(settings))
+        let connector = ConnectorId::parse("c-1").unwrap();
+        Settings::parse_named(connector, &integration(settings)).map(|(settings, _)| settings)
     }
 
     #[test]
     fn only_host_and_home_database_are_needed_and_the_rest_is_strict() {
         let settings = parse(&[("hostname", "db.example"), ("dbname", "app")]).unwrap();
-        assert_eq!(settings.port, 5432);
+        assert_eq!(settings.label, "db.example:5432");
         assert_eq!(settings.tls, SslMode::VerifyFull);
         assert_eq!(settings.clean_up_delay, Duration::from_secs(120));
         assert_eq!(settings.admin_role, None);

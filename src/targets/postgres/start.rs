@@ -7,11 +7,13 @@ use super::observe::{self, Observed, Question};
 use super::password::{Access, NewPassword, recipient};
 use super::plan;
 use super::pool::{Conn, For};
+use super::rds_iam::{self, RDS_IAM};
 use super::render::{
     self, CredentialFacts, StartFacts, access_role_name, move_expiry, move_expiry_commit,
 };
 use super::rows::Rows;
-use crate::domain::{CredentialChange, Evidence, Grant, GrantId, Start, StartGrant};
+use super::settings::EndUsers;
+use crate::domain::{CredentialChange, Detail, Evidence, Grant, GrantId, Start, StartGrant};
 use crate::policy::Permit;
 use crate::targets::Applied;
 use jiff::Timestamp;
@@ -51,11 +53,17 @@ impl PostgresTarget {
             .set_password
             .then(|| self.password(start, &planned.login))
             .transpose()?;
-        let sealed = password
-            .as_ref()
-            .map(|(password, access)| password.seal(&recipient, &self.settings, access))
-            .transpose()?;
+        let sealed = match &password {
+            Some((password, access)) => {
+                let server = self.pool.find().await.map_err(Trouble::undone)?;
+                Some(password.seal(&recipient, &self.settings, &server, access)?)
+            }
+            None => None,
+        };
         let conn = self.home(For::Start).await.map_err(Trouble::undone)?;
+        rds_iam::must_be_there(&conn, self.settings.home.end_users)
+            .await
+            .map_err(Trouble::undone)?;
         let sql = render::start(&StartFacts {
             home: &self.settings.home,
             start,
@@ -88,7 +96,7 @@ impl PostgresTarget {
                 .with("access_role", &planned.access_role)
                 .with("login_made", planned.make_login)
                 .with("stray_memberships_removed", planned.strays.len()),
-            credential: Some(sealed.map_or(CredentialChange::Unchanged, CredentialChange::New)),
+            credential: Some(sealed.map_or(self.no_new_password(), CredentialChange::New)),
             login: Some(planned.login.clone()),
             started_at: Some(started_at),
             ..Applied::default()
@@ -108,7 +116,7 @@ impl PostgresTarget {
         let owes_password = rest.steps.len() > 1;
         let mut applied = Applied {
             evidence: Evidence::default().with("already_started", true),
-            credential: Some(CredentialChange::Unchanged),
+            credential: Some(self.no_new_password()),
             login: Some(row.login.clone()),
             started_at: row.started_at,
             ..Applied::default()
@@ -118,6 +126,25 @@ impl PostgresTarget {
             applied.credential = set.credential;
         }
         Ok(applied)
+    }
+
+    /// What a start that sets no password did to it.
+    fn no_new_password(&self) -> CredentialChange {
+        match self.settings.home.end_users {
+            EndUsers::Password | EndUsers::PasswordOnRds => CredentialChange::Unchanged,
+            EndUsers::RdsIam => CredentialChange::None,
+        }
+    }
+
+    /// What a person needs to log in without a password.
+    async fn how_to_log_in(&self, login: &str, order: &Grant) -> Result<Vec<Detail>, Trouble> {
+        if self.settings.home.end_users != EndUsers::RdsIam {
+            return Ok(Vec::new());
+        }
+        let database = order.resource.database();
+        let database = database.unwrap_or(&self.settings.home.database);
+        let told = self.server.how_to_log_in(login, database).await;
+        told.map_err(Trouble::Server)
     }
 
     fn password<'a>(
@@ -148,7 +175,8 @@ impl PostgresTarget {
     ) -> Result<Applied, Trouble> {
         let recipient = recipient(&start.recipient)?;
         let (password, access) = self.password(start, login)?;
-        let sealed = password.seal(&recipient, &self.settings, &access)?;
+        let server = self.pool.find().await?;
+        let sealed = password.seal(&recipient, &self.settings, &server, &access)?;
         let sql = render::set_credential(&CredentialFacts {
             start,
             login,
@@ -195,7 +223,7 @@ impl PostgresTarget {
             evidence: Evidence::default()
                 .with("expiry_before", row.expiry)
                 .with("expiry", expiry),
-            credential: Some(CredentialChange::Unchanged),
+            credential: Some(self.no_new_password()),
             login: Some(row.login.clone()),
             started_at: row.started_at,
             ..Applied::default()
@@ -208,8 +236,9 @@ impl PostgresTarget {
     pub(super) async fn verify(&self, order: &Grant) -> Result<Applied, Trouble> {
         let conn = self.home(For::Work).await?;
         let seen = self.look(&conn, order).await?;
-        self.pool.put(conn);
         let row = plan::live(&self.settings.home, order, &seen)?;
+        rds_iam::check_login(&conn, self.settings.home.end_users, &row.login).await?;
+        self.pool.put(conn);
         let role = seen.roles.iter().find(|role| role.name == row.login);
         let member = seen
             .memberships
@@ -234,7 +263,7 @@ impl PostgresTarget {
         let foreign = seen
             .memberships
             .iter()
-            .filter(|m| m.login == row.login && !m.ours)
+            .filter(|m| m.login == row.login && !m.ours && m.role != RDS_IAM)
             .map(|m| m.role.as_str())
             .collect::<Vec<_>>();
         let mut evidence = Evidence::default()
@@ -244,7 +273,9 @@ impl PostgresTarget {
         if !foreign.is_empty() {
             evidence = evidence.with("memberships_not_ours", foreign.join(", "));
         }
+        let details = self.how_to_log_in(&row.login, order).await?;
         Ok(Applied {
+            details,
             evidence,
             login: Some(row.login.clone()),
             started_at: row.started_at,

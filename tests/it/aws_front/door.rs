@@ -2,10 +2,11 @@
 
 use super::{BANK, SHOP, Stage, Table, code, message, organization, wish};
 use crate::support::aws::emulators::sdk;
-use crate::support::aws::front::{Knobs, MANAGEMENT, Name, REGION, WrongRegion};
+use crate::support::aws::front::{Knobs, MANAGEMENT, Name, REGION, Role, WrongRegion};
 use aws_credential_types::Credentials;
 use aws_sdk_ssoadmin::Client;
 use aws_sdk_ssoadmin::types::{PrincipalType, RegionScope, TargetType};
+use serde_json::json;
 use std::time::Duration;
 
 /// More than a signature may be old.
@@ -63,8 +64,7 @@ async fn signatures_are_checked_before_anything_else() {
         "ok",
     );
 
-    // A client of its own each time: the SDK learns from the `Date` header of an answer how far off it is.
-    let ask = || stage.of_account(MANAGEMENT).list_instances().send();
+    let ask = || stage.sso.list_instances().send();
     stage.front.clock().advance(ALMOST);
     table.line("a signature of 14 minutes ago", code(ask().await), "ok");
     stage.front.clock().advance(TOO_OLD - ALMOST);
@@ -91,7 +91,6 @@ async fn calls_are_let_in_at_their_pace() {
     };
     let stage = Stage::of(organization().knobs(paced)).await;
     let mut table = Table::default();
-    stage.front.clock().stop();
     let burst = async || {
         let mut let_in = 0;
         for _ in 0..25 {
@@ -260,5 +259,111 @@ async fn the_delegated_administrator_loses_what_touched_the_management_account()
         "editing it",
         code(edit.send().await),
         "AccessDeniedException",
+    );
+}
+
+#[tokio::test]
+async fn an_earlier_refusal_wins() {
+    let role = Role::new(MANAGEMENT, "none", MANAGEMENT).policy(json!({"Statement": []}));
+    let knobs = Knobs {
+        requests_per_second: Some(2),
+        wrong_region: WrongRegion::NotFound,
+        ..Knobs::quick()
+    };
+    let stage = Stage::of(organization().role(role).delegated_to(SHOP).knobs(knobs)).await;
+    let mut table = Table::default();
+    // Wrong in every way that is asked about later: shape, instance, account.
+    let ask = async |client: &Client, instance: &str, account: &str| {
+        let call = client
+            .create_account_assignment()
+            .instance_arn(instance)
+            .target_id(account);
+        let call = call
+            .target_type(TargetType::AwsAccount)
+            .permission_set_arn(stage.front.set_arn("Admin"));
+        let call = call
+            .principal_type(PrincipalType::User)
+            .principal_id(stage.front.id_of(&Name::user("alice")));
+        code(call.send().await)
+    };
+    let instance = stage.front.instance_arn();
+    let other_instance = "arn:aws:sso:::instance/ssoins-0000000000000000";
+    let refill = || stage.front.clock().advance(Duration::from_secs(1));
+    let key = stage.front.key(MANAGEMENT);
+    let forged = Credentials::new(key.access_key_id(), "wrong", None, None, "test");
+    let forged = Client::new(&sdk(&stage.front.url(), REGION, forged));
+    let elsewhere = Client::new(&stage.front.sdk(BANK, "us-east-1"));
+    let member = stage.of_account(BANK);
+    let keys = super::sessions::assumed(&stage.front, MANAGEMENT, "none").await;
+    let powerless = Client::new(&super::sessions::with(&stage.front, keys));
+    while ask(&stage.sso, &instance, "1").await != "ThrottlingException" {}
+    table.line(
+        "signature before pace",
+        ask(&forged, "x", "1").await,
+        "InvalidSignatureException",
+    );
+    table.line(
+        "pace before region",
+        ask(&elsewhere, "x", "1").await,
+        "ThrottlingException",
+    );
+    refill();
+    table.line(
+        "region before caller",
+        ask(&elsewhere, "x", "1").await,
+        "ResourceNotFoundException",
+    );
+    table.line(
+        "caller before shape",
+        ask(&member, "x", "1").await,
+        "AccessDeniedException",
+    );
+    refill();
+    table.line(
+        "policy before shape",
+        ask(&powerless, "x", "1").await,
+        "AccessDeniedException",
+    );
+    table.line(
+        "shape before existence",
+        ask(&stage.sso, other_instance, "1").await,
+        "ValidationException",
+    );
+    refill();
+    let delegated = stage.of_account(SHOP);
+    let asked = ask(&delegated, other_instance, MANAGEMENT).await;
+    table.line(
+        "existence before the management account",
+        asked,
+        "ResourceNotFoundException",
+    );
+    stage.front.turn(|knobs| {
+        knobs.requests_per_second = None;
+        knobs.sets_per_account = 0;
+        knobs.most_creates = 1;
+    });
+    let asked = ask(&delegated, &instance, MANAGEMENT).await;
+    table.line(
+        "the management account before counts",
+        asked,
+        "AccessDeniedException",
+    );
+    stage.front.turn(|knobs| knobs.sets_per_account = 1);
+    table.line("one is taken", ask(&stage.sso, &instance, BANK).await, "ok");
+    table.line(
+        "conflict before too many",
+        ask(&stage.sso, &instance, BANK).await,
+        "ConflictException",
+    );
+    table.line(
+        "too many",
+        ask(&stage.sso, &instance, SHOP).await,
+        "ThrottlingException",
+    );
+    stage.front.turn(|knobs| knobs.sets_per_account = 0);
+    table.line(
+        "counts before conflict",
+        ask(&stage.sso, &instance, BANK).await,
+        "ServiceQuotaExceededException",
     );
 }

@@ -1,12 +1,13 @@
 //! The identity store.
 
 use super::{Stage, Table, code, message, organization};
-use crate::support::aws::front::{MANAGEMENT, Name, REGION, User};
+use crate::support::aws::front::{MANAGEMENT, Name, REGION, Role, User};
 use aws_sdk_identitystore::Client;
 use aws_sdk_identitystore::types::{
     AlternateIdentifier, ExternalId, Filter, MemberId, UniqueAttribute, UserStatus,
 };
 use aws_smithy_types::Document;
+use serde_json::json;
 
 fn unique(path: &str, value: &str) -> AlternateIdentifier {
     let value = Document::String(value.to_owned());
@@ -292,4 +293,54 @@ async fn members_join_once_and_leave() {
         member(&alice).send().await.unwrap().results()[0].membership_exists(),
         false,
     );
+}
+
+#[tokio::test]
+async fn policies_are_asked_here_too() {
+    let policy = json!({"Statement": [
+        {"Effect": "Allow", "Action": "identitystore:GetUserId", "Resource": "*",
+         "Condition": {"StringEquals": {"identitystore:PrimaryRegion": REGION}}},
+        {"Effect": "Allow", "Action": "identitystore:*Membership*", "Resource": format!("arn:aws:identitystore::{MANAGEMENT}:*")},
+        {"Effect": "Allow", "Action": "organizations:List*", "Resource": "*"},
+    ]});
+    let stage =
+        Stage::of(organization().role(Role::new(MANAGEMENT, "narrow", MANAGEMENT).policy(policy)))
+            .await;
+    let mut table = Table::default();
+    let keys = super::sessions::assumed(&stage.front, MANAGEMENT, "narrow").await;
+    let client = Client::new(&super::sessions::with(&stage.front, keys.clone()));
+    let store = stage.front.store_id();
+    let group = stage.front.id_of(&Name::group("dbas"));
+    let call = client
+        .get_user_id()
+        .identity_store_id(&store)
+        .alternate_identifier(unique("userName", "alice"));
+    table.line("what is allowed", code(call.send().await), "ok");
+    table.line(
+        "what is not",
+        code(client.list_users().identity_store_id(&store).send().await),
+        "AccessDeniedException",
+    );
+    let call = client
+        .list_group_memberships()
+        .identity_store_id(&store)
+        .group_id(&group);
+    table.says(
+        "the group is a resource of its own",
+        &message(call.send().await),
+        &format!("arn:aws:identitystore:::group/{group}"),
+    );
+    let config = crate::support::aws::emulators::sdk(&stage.front.url(), "us-east-1", keys);
+    let organizations = aws_sdk_organizations::Client::new(&config);
+    table.line(
+        "a list of Organizations",
+        code(organizations.list_roots().send().await),
+        "ok",
+    );
+    let asked = organizations
+        .describe_account()
+        .account_id(MANAGEMENT)
+        .send()
+        .await;
+    table.line("another call", code(asked), "AccessDeniedException");
 }

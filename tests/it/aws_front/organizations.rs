@@ -174,7 +174,6 @@ async fn strangers_wrong_ids_and_haste_are_refused() {
     };
     let stage = Stage::of(organization().knobs(knobs)).await;
     let mut table = Table::default();
-    stage.front.clock().stop();
     let client =
         |account: &str, region: &'static str| Client::new(&stage.front.sdk(account, region));
     let ours = client(MANAGEMENT, "us-east-1");

@@ -123,7 +123,6 @@ async fn a_suspended_account_keeps_an_operation_waiting_and_others_away() {
     let stage = Stage::of(organization().knobs(knobs)).await;
     let mut table = Table::default();
     let alice = wish(SHOP, "ReadOnly", "alice");
-    stage.front.clock().stop();
     stage.create(&alice).await.unwrap();
     stage.front.set_state(SHOP, State::Suspended);
     stage.front.clock().advance(Duration::from_secs(60));
@@ -234,7 +233,6 @@ async fn provisions_bring_the_definition_and_fail_without_an_assignment() {
     stage
         .front
         .edit_set("ReadOnly", |set| *set = set.clone().inline("{}"));
-    stage.front.clock().stop();
     stage.provision("ReadOnly", Some(SHOP)).await.unwrap();
     stage
         .front

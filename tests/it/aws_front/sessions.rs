@@ -1,8 +1,9 @@
 //! STS: who may become whom.
 
 use super::{SHOP, Stage, Table, code, organization};
-use crate::support::aws::emulators::sdk;
+use crate::support::aws::emulators::{Emulator, sdk};
 use crate::support::aws::front::{Front, MANAGEMENT, REGION, Role};
+use crate::support::aws::proxy::{Act, Proxy, Rule};
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_sdk_sts::Client;
@@ -310,7 +311,11 @@ async fn session_policies_narrow_and_ended_sessions_are_nobody() {
 
 #[tokio::test]
 async fn what_the_front_does_not_play_goes_to_moto_in_the_callers_account() {
-    let stage = Stage::of(organization().role(Role::new(SHOP, "reads", MANAGEMENT))).await;
+    // By way of a proxy, to see that another server can be named.
+    let proxy = Proxy::before(Emulator::moto().port).await;
+    let passed = proxy.rule(Rule::every(Act::Delay(Duration::ZERO)));
+    let organization = organization().passing_to(proxy.port);
+    let stage = Stage::of(organization.role(Role::new(SHOP, "reads", MANAGEMENT))).await;
     let secret = "of-the-shop";
     let keys = assumed(&stage.front, SHOP, "reads").await;
     let secrets = aws_sdk_secretsmanager::Client::new(&with(&stage.front, keys));
@@ -331,4 +336,5 @@ async fn what_the_front_does_not_play_goes_to_moto_in_the_callers_account() {
     assert_eq!(code(read), "InvalidSignatureException");
     let seen = stage.front.calls_of("GetSecretValue");
     assert_eq!(seen.iter().filter(|call| call.refused.is_none()).count(), 1);
+    assert_eq!(passed.times(), 2);
 }

@@ -7,7 +7,7 @@ use crate::support::pooler::Pooler;
 use apono_connector::domain::{EndReason, ErrorClass, Integration, Permission};
 use apono_connector::secret::Secret;
 use apono_connector::targets::postgres::{
-    CredentialError, CredentialSource, DatabaseCredential, PostgresTarget,
+    CredentialSource, DatabaseCredential, LookupError, PostgresTarget,
 };
 use apono_connector::targets::{Target, TargetError};
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ struct Safe(Mutex<DatabaseCredential>);
 
 #[async_trait]
 impl CredentialSource for Safe {
-    async fn fetch(&self) -> Result<DatabaseCredential, CredentialError> {
+    async fn fetch(&self) -> Result<DatabaseCredential, LookupError> {
         Ok(self.0.lock().unwrap().clone())
     }
 }

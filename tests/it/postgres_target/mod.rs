@@ -11,6 +11,7 @@ mod lifecycle;
 mod planted;
 mod pressure;
 mod primary_lost;
+mod rds;
 mod replicas;
 mod roads;
 mod together;

@@ -13,7 +13,7 @@ use apono_connector::policy::{
 };
 use apono_connector::secret::Secret;
 use apono_connector::targets::postgres::{
-    CredentialError, CredentialSource, DatabaseCredential, PostgresTarget,
+    CredentialSource, DatabaseCredential, LookupError, PostgresTarget,
 };
 use apono_connector::targets::{Applied, Ended, Target, TargetError};
 use async_trait::async_trait;
@@ -48,7 +48,7 @@ struct Fixed(DatabaseCredential);
 
 #[async_trait]
 impl CredentialSource for Fixed {
-    async fn fetch(&self) -> Result<DatabaseCredential, CredentialError> {
+    async fn fetch(&self) -> Result<DatabaseCredential, LookupError> {
         Ok(self.0.clone())
     }
 }

@@ -4,7 +4,8 @@ use super::{fetch, told, wanted};
 use crate::support::aws::emulators::{Emulator, sdk};
 use crate::support::cluster::fresh;
 use crate::support::strict_http::StrictServer;
-use apono_connector::domain::SecretRef;
+use apono_connector::aws::{AwsError, Hop};
+use apono_connector::domain::{ErrorClass, SecretRef};
 use apono_connector::secrets::{AwsAccess, AwsSecretsManager, SecretStore, Wanted};
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
@@ -14,7 +15,6 @@ use aws_sdk_secretsmanager::types::Tag;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 use serde_json::json;
-use std::error::Error;
 use std::sync::Arc;
 
 const REGION: &str = "eu-west-1";
@@ -26,11 +26,16 @@ struct Emulated(SdkConfig);
 
 #[async_trait]
 impl AwsAccess for Emulated {
-    async fn config(
-        &self,
-        region: Option<&str>,
-    ) -> Result<SdkConfig, Box<dyn Error + Send + Sync>> {
-        let region = region.ok_or("no AWS region")?.to_owned();
+    async fn config(&self, region: Option<&str>, _roles: &[Hop]) -> Result<SdkConfig, AwsError> {
+        let none = || {
+            AwsError::new(
+                "x:Y",
+                ErrorClass::NeedsOperator,
+                "no_region",
+                "no AWS region",
+            )
+        };
+        let region = region.ok_or_else(none)?.to_owned();
         Ok(self.0.to_builder().region(Region::new(region)).build())
     }
 }
@@ -95,6 +100,7 @@ fn at(reference: &str) -> Wanted {
     Wanted {
         reference: SecretRef::parse(reference).unwrap(),
         region: Some(REGION.to_owned()),
+        roles: Vec::new(),
     }
 }
 
@@ -124,7 +130,7 @@ async fn a_secret_of_aws_is_read_by_name_in_a_region_or_by_its_whole_arn() {
     let text = told(fetch(&store, &here(&name)).await, &here(&name));
     assert!(
         text.starts_with(
-            "S cannot be read: the log-in to its store was refused (no AWS region) | needs_operator"
+            "S cannot be read: the log-in to its store was refused (`x:Y`: no AWS region) | needs_operator"
         ),
         "{text}"
     );

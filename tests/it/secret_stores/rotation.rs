@@ -1,8 +1,11 @@
 //! A password that is changed while the connector runs.
 
-use crate::support::cluster::{Cluster, Version};
+use crate::support::aws::emulators::Emulator;
+use crate::support::cluster::{Cluster, Version, fresh};
 use crate::support::kubernetes::Kubernetes;
 use crate::support::world::World;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::types::Tag;
 use std::time::Duration;
 
 /// A connector whose credential is in Kubernetes.
@@ -29,6 +32,15 @@ fn store(api: &Kubernetes, world: &World, password: &str) {
     );
 }
 
+/// It logs in for each database, and between the change on the server and the one in the store it would be refused.
+fn inventory_is_done(world: &World) {
+    world.until("the first inventory is reported", |world| {
+        world
+            .logs()
+            .contains("changes of the inventory of `orders` reported")
+    });
+}
+
 fn hang_up(world: &World) {
     world.sql(&format!(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{}'",
@@ -45,6 +57,7 @@ async fn a_password_that_was_rotated_on_the_server_and_in_the_store_just_works()
     world.begin();
     let alice = world.grant("alice@example.com", "READ_ONLY", "1h").unwrap();
     assert!(world.psql(&alice, "SELECT 1").ok);
+    inventory_is_done(&world);
     let rotated = |password: &str| {
         let user = &world.road.connector.user;
         world.sql(&format!("ALTER ROLE {user} PASSWORD '{password}'"));
@@ -96,4 +109,57 @@ async fn while_its_store_is_away_the_last_good_credential_serves_the_ends() {
     });
     assert!(api.server.heard().len() > before, "the store was asked");
     api.server.no_surprises();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_was_rotated_in_secrets_manager_just_works() {
+    const REGION: &str = "eu-west-1";
+    let moto = Emulator::moto();
+    let client = Client::new(&moto.sdk(REGION, "AKIAEXAMPLE", "secret"));
+    let name = fresh("rotated");
+    let cluster = Cluster::shared(Version::Pg15);
+    let reference = format!("aws-secretsmanager:{name}");
+    let keep = |_: &World| "[secrets]\nkeep_s = 3600\n".to_owned();
+    let mut world = Box::pin(World::prepare_with_secret(cluster, &reference, keep)).await;
+    for (key, value) in [
+        ("AWS_ENDPOINT_URL", moto.url().as_str()),
+        ("AWS_REGION", REGION),
+        ("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ] {
+        world.environment.push((key.to_owned(), value.to_owned()));
+    }
+    let user = world.road.connector.user.clone();
+    let body =
+        |password: &str| serde_json::json!({"username": user, "password": password}).to_string();
+    let mark = Tag::builder()
+        .key("apono-connector-read")
+        .value("true")
+        .build();
+    let made = client.create_secret().name(&name).tags(mark);
+    let made = made.secret_string(body(world.road.connector.password.expose()));
+    made.send().await.unwrap();
+    world.begin();
+    world.grant("alice@example.com", "READ_ONLY", "1h").unwrap();
+    inventory_is_done(&world);
+
+    // The database first, as a rotation does it, and the store behind.
+    world.sql(&format!("ALTER ROLE {user} PASSWORD 'a-rotated-password'"));
+    let put = client.put_secret_value().secret_id(&name);
+    put.secret_string(body("a-rotated-password"))
+        .send()
+        .await
+        .unwrap();
+    hang_up(&world);
+    world.grant("bob@example.com", "READ_ONLY", "1h").unwrap();
+
+    // The store is ahead of the database: the version before is the one that counts.
+    let put = client.put_secret_value().secret_id(&name);
+    put.secret_string(body("not-yet-in-the-database"))
+        .send()
+        .await
+        .unwrap();
+    world.connector.take().unwrap().kill();
+    world.start_connector();
+    world.grant("carol@example.com", "READ_ONLY", "1h").unwrap();
 }

@@ -2,6 +2,7 @@
 
 use super::{fetch, told};
 use crate::support::vault::Vault;
+use apono_connector::aws::{AwsError, Hop};
 use apono_connector::secrets::{AwsAccess, KvVersion, VaultLogin, VaultOptions, VaultSecrets};
 use async_trait::async_trait;
 use aws_config::BehaviorVersion;
@@ -9,7 +10,6 @@ use aws_credential_types::Credentials;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 use serde_json::json;
-use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +22,7 @@ struct Fixed;
 
 #[async_trait]
 impl AwsAccess for Fixed {
-    async fn config(
-        &self,
-        region: Option<&str>,
-    ) -> Result<SdkConfig, Box<dyn Error + Send + Sync>> {
+    async fn config(&self, region: Option<&str>, _roles: &[Hop]) -> Result<SdkConfig, AwsError> {
         let credentials = Credentials::new(
             "AKIDEXAMPLE",
             "hunter2",

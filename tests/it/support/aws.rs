@@ -2,4 +2,6 @@
 
 pub(crate) mod emulators;
 pub(crate) mod front;
-pub(crate) mod wire;
+mod letter;
+pub(crate) mod proxy;
+mod wire;

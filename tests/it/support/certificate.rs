@@ -56,6 +56,12 @@ impl Certificates {
         self.sign(params, KeyPair::generate().unwrap())
     }
 
+    /// Makes one more certificate of the CA, for other names and addresses.
+    pub(crate) fn for_hosts(&self, names: &[&str]) -> Certificate {
+        let params = CertificateParams::new(owned(names)).unwrap();
+        self.sign(params, KeyPair::generate().unwrap())
+    }
+
     /// Makes a certificate of the CA for a database user.
     pub(crate) fn for_user(&self, user: &str, key: KeyPair) -> Certificate {
         let mut params = CertificateParams::new(Vec::new()).unwrap();

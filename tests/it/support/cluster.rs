@@ -326,6 +326,12 @@ impl Cluster {
         );
     }
 
+    /// Puts lines in front of those that say how people are let in, which count from the next reload on.
+    pub(crate) fn ask_first(&self, lines: &str) {
+        let file = self.folder.join("data/pg_hba.conf");
+        write_private(&file, &format!("{lines}{ACCESS}"));
+    }
+
     /// Returns all the server has logged so far, every statement included.
     pub(crate) fn log(&self) -> String {
         log_of(&self.folder)

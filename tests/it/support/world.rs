@@ -415,6 +415,18 @@ impl World {
         self.command(&args).unwrap();
     }
 
+    /// Registers an integration of any type that needs no secret.
+    pub(crate) fn add_integration_of(&self, name: &str, kind: &str, settings: &[(&str, &str)]) {
+        let settings: Vec<String> = settings
+            .iter()
+            .map(|(key, value)| format!("--setting={key}={value}"))
+            .collect();
+        let mut args = vec!["integration", "add", "--connector", "test-connector"];
+        args.extend(["--name", name, "--type", kind]);
+        args.extend(settings.iter().map(String::as_str));
+        self.command(&args).unwrap();
+    }
+
     /// Returns the base address of the control plane.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)

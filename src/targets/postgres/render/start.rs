@@ -7,7 +7,8 @@ use super::{
 use crate::domain::{GrantId, Start, StartGrant};
 use crate::secret::Secret;
 use crate::targets::postgres::mark::{self, RoleKind};
-use crate::targets::postgres::settings::Home;
+use crate::targets::postgres::rds_iam::RDS_IAM;
+use crate::targets::postgres::settings::{EndUsers, Home};
 use jiff::Timestamp;
 
 /// Sessions a person may have at once, so that she cannot take every connection of the server.
@@ -104,8 +105,12 @@ fn login_role(facts: &StartFacts<'_>) -> String {
         "ALTER"
     };
     let mut sql = format!("{verb} ROLE {} LOGIN", id(login));
+    let by_token = facts.home.end_users == EndUsers::RdsIam;
     if let Some(verifier) = facts.verifier {
         add(&mut sql, &format!(" PASSWORD {}", lit(verifier.expose())));
+    } else if by_token {
+        // A password from before would be of no use, and nobody would know of it.
+        add(&mut sql, " PASSWORD NULL");
     }
     add(
         &mut sql,
@@ -117,6 +122,9 @@ fn login_role(facts: &StartFacts<'_>) -> String {
     if facts.planned.make_login {
         let text = mark::mark(facts.home, login, RoleKind::Login);
         sql += &comment(login, &text);
+    }
+    if by_token {
+        sql += &membership(RDS_IAM, login, facts.server_version);
     }
     sql
 }

@@ -145,6 +145,8 @@ pub(crate) fn sdk(url: &str, region: &'static str, credentials: Credentials) -> 
         .endpoint_url(url)
         .region(Region::from_static(region))
         .retry_config(RetryConfig::disabled())
+        // Else the SDK signs with the time it takes the other side to have.
+        .disable_clock_skew_correction(true)
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .build()
 }

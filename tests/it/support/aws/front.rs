@@ -41,13 +41,14 @@ pub(crate) use organization::{
 pub(crate) use refusal::Refusal;
 
 use super::emulators::{Emulator, sdk};
+use super::letter::{Letter, Protocol, read};
 use super::wire::{Delivery, Request, Response, pass_on, serve};
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use clock::timestamp;
 use faults::Moment as Stage;
-use refusal::{Protocol, answer};
-use serde_json::{Map, Value};
+use refusal::answer;
+use serde_json::Value;
 use signature::Signed;
 use state::World;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -61,15 +62,6 @@ pub(crate) struct Front {
 struct Inner {
     world: Mutex<World>,
     clock: Clock,
-}
-
-/// A request, as far as it can be told before anybody is known to have sent it.
-struct Letter {
-    service: String,
-    operation: String,
-    region: String,
-    protocol: Protocol,
-    input: Value,
 }
 
 /// What became of it.
@@ -148,49 +140,6 @@ async fn respond(inner: Arc<Inner>, request: Request) -> Delivery {
     delivery
 }
 
-/// Reads what is asked of whom.
-fn read(request: &Request) -> Letter {
-    let (region, signed_for) = signature::scope(request).unwrap_or_default();
-    if let Some(target) = request.header("x-amz-target") {
-        let (prefix, operation) = target.split_once('.').unwrap_or_default();
-        let service = match prefix {
-            "SWBExternalService" => "sso",
-            "AWSIdentityStore" => "identitystore",
-            "AWSOrganizationsV20161128" => "organizations",
-            _ => &signed_for,
-        };
-        let input = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
-        return Letter {
-            service: service.to_owned(),
-            operation: operation.to_owned(),
-            region,
-            protocol: Protocol::Json,
-            input,
-        };
-    }
-    let form: Map<String, Value> = url::form_urlencoded::parse(&request.body)
-        .map(|(name, value)| (name.into_owned(), value.into_owned().into()))
-        .collect();
-    let text = |name: &str| {
-        form.get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let service = if text("Version") == "2011-06-15" {
-        "sts".to_owned()
-    } else {
-        signed_for
-    };
-    Letter {
-        service,
-        operation: text("Action"),
-        region,
-        protocol: Protocol::Query,
-        input: form.into(),
-    }
-}
-
 impl Inner {
     /// Answers what the front owns.
     fn answer(&self, request: &Request, letter: &Letter) -> Delivery {
@@ -257,12 +206,19 @@ impl Inner {
             Ok(signed) => signed,
             Err(refusal) => return Delivery::Whole(refusal.say(letter.protocol)),
         };
-        let moto = tokio::task::spawn_blocking(Emulator::moto).await.unwrap();
+        let named = self.world().passes_to;
+        let port = match named {
+            Some(port) => port,
+            // Starting it takes a second of waiting.
+            None => tokio::task::spawn_blocking(|| Emulator::moto().port)
+                .await
+                .unwrap(),
+        };
         request
             .headers
             .push(("x-moto-account-id".to_owned(), signed.caller.account));
         Delivery::Whole(
-            pass_on(moto.port, &request)
+            pass_on(port, &request)
                 .await
                 .unwrap_or_else(|error| Response {
                     status: 502,

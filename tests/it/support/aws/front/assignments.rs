@@ -11,6 +11,7 @@ use super::rows::Principal;
 use super::shapes::text;
 use super::state::World;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// IAM rights a role in the management account takes; Identity Center has its own in member accounts only.
 const ROLE_RIGHTS: [&str; 12] = [
@@ -53,8 +54,8 @@ impl World {
 
     fn leaves_room(&self, account: &str, set: &str) -> Result<(), Refusal> {
         let provisioned = self.provisioned.get(account);
-        let full = provisioned
-            .is_some_and(|sets| sets.len() >= self.knobs.sets_per_account && !sets.contains(set));
+        let full = provisioned.map_or(0, BTreeSet::len) >= self.knobs.sets_per_account
+            && !provisioned.is_some_and(|sets| sets.contains(set));
         if full {
             return Err(Refusal::quota(format!(
                 "Account {account} has reached the limit of permission sets"

@@ -42,6 +42,10 @@ impl Clock {
         self.hand.lock().unwrap().stopped_at = Some(now);
     }
 
+    pub(super) fn is_stopped(&self) -> bool {
+        self.hand.lock().unwrap().stopped_at.is_some()
+    }
+
     fn shift(&self, by: i64) {
         let mut hand = self.hand.lock().unwrap();
         hand.ahead += by;

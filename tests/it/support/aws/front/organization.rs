@@ -25,10 +25,11 @@ pub(crate) struct Organization {
     pub(super) permission_sets_enabled: bool,
     pub(super) knobs: Knobs,
     pub(super) seed: u64,
+    pub(super) passes_to: Option<u16>,
 }
 
 /// A principal, by the name people use.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Name {
     User(String),
     Group(String),
@@ -99,6 +100,7 @@ impl Organization {
             permission_sets_enabled: true,
             knobs: Knobs::default(),
             seed: 1,
+            passes_to: None,
         }
     }
 
@@ -153,6 +155,12 @@ impl Organization {
 
     pub(crate) fn knobs(mut self, knobs: Knobs) -> Self {
         self.knobs = knobs;
+        self
+    }
+
+    /// Passes what the front does not play to a server on this machine instead of the moto all tests have in common.
+    pub(crate) fn passing_to(mut self, port: u16) -> Self {
+        self.passes_to = Some(port);
         self
     }
 

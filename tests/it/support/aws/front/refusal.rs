@@ -1,5 +1,6 @@
 //! Owns refusals and how each protocol says them.
 
+use crate::support::aws::letter::Protocol;
 use crate::support::aws::wire::Response;
 use serde_json::{Map, Value, json};
 
@@ -11,15 +12,6 @@ pub(crate) struct Refusal {
     pub(super) message: String,
     /// Further members of the error, such as `Reason`.
     pub(super) members: Map<String, Value>,
-}
-
-/// How a service is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
-    /// AWS JSON 1.1.
-    Json,
-    /// A form in, XML out.
-    Query,
 }
 
 impl Refusal {
@@ -62,7 +54,7 @@ impl Refusal {
         Self::new("ServiceQuotaExceededException", message)
     }
 
-    pub(super) fn rate() -> Self {
+    pub(crate) fn rate() -> Self {
         Self::new("ThrottlingException", "Rate exceeded")
     }
 
@@ -87,7 +79,7 @@ impl Refusal {
         )
     }
 
-    pub(super) fn say(&self, protocol: Protocol) -> Response {
+    pub(in crate::support::aws) fn say(&self, protocol: Protocol) -> Response {
         match protocol {
             Protocol::Json => {
                 let mut body = self.members.clone();

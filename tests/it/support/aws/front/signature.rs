@@ -4,7 +4,8 @@ use super::callers::{Caller, Callers};
 use super::chance::hex;
 use super::clock::{Moment, timestamp};
 use super::knobs::Knobs;
-use super::refusal::{Protocol, Refusal};
+use super::refusal::Refusal;
+use crate::support::aws::letter::Protocol;
 use crate::support::aws::wire::Request;
 use sha2::{Digest, Sha256};
 
@@ -24,12 +25,6 @@ struct Claim<'a> {
     service: &'a str,
     signed_headers: &'a str,
     signature: &'a str,
-}
-
-/// Returns the region and the service a request was signed for, unchecked: enough to tell which protocol it speaks.
-pub(super) fn scope(request: &Request) -> Option<(String, String)> {
-    let claim = claim(request.header("authorization")?)?;
-    Some((claim.region.to_owned(), claim.service.to_owned()))
 }
 
 /// Tells who asks, or refuses.

@@ -31,6 +31,8 @@ pub(super) struct World {
     pub(super) callers: Callers,
     pub(super) paces: Paces,
     pub(super) faults: Faults,
+    /// Port of whoever plays what the front does not; moto, if nobody is named.
+    pub(super) passes_to: Option<u16>,
     pub(super) seen: Seen,
 }
 
@@ -121,9 +123,11 @@ impl World {
             callers: Callers::default(),
             paces: Paces::default(),
             faults: Faults::default(),
+            passes_to: organization.passes_to,
             seen: Seen::default(),
         };
         let mut sets = HashMap::new();
+        let mut principals: HashMap<Name, Principal> = HashMap::new();
         for definition in organization.sets {
             let name = definition.name.clone();
             sets.insert(name, world.add_set(definition, now));
@@ -132,10 +136,13 @@ impl World {
             let set = sets
                 .get(&set)
                 .unwrap_or_else(|| panic!("no permission set {set}"));
+            let found = principals
+                .entry(name)
+                .or_insert_with_key(|name| world.principal(name));
             let assignment = Assignment {
                 account: account.into(),
                 set: Arc::clone(set),
-                principal: world.principal(&name),
+                principal: found.clone(),
             };
             // Long enough ago to be seen in spite of every lag.
             world.assign(

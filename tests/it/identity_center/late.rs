@@ -1,0 +1,146 @@
+//! Orders that come too late, and processes that die between an order and its result.
+
+use super::{alice, organization};
+use crate::support::aws::front::{Account, Fault, Knobs, Name, Organization};
+use crate::support::aws::proxy::{Act, Proxy, Rule};
+use crate::support::realm::Realm;
+use std::fs;
+use std::time::{Duration, Instant};
+
+const CREATE: &str = "CreateAccountAssignment";
+
+fn account(number: usize) -> String {
+    format!("{:012}", 400_000_000_000_usize + number)
+}
+
+fn with_accounts(count: usize) -> Organization {
+    (0..count).fold(organization(), |organization, number| {
+        organization.account(Account::new(&account(number)))
+    })
+}
+
+/// Asks for the same set in many accounts at once, and returns when every request was made.
+fn ask_all(realm: &Realm, accounts: &[String], lasts: &str) {
+    std::thread::scope(|scope| {
+        for account in accounts {
+            scope.spawn(|| realm.ask(account, "ReadOnly", "alice@example.com", lasts));
+        }
+    });
+}
+
+/// How long a signature is taken here: longer than the connector waits for an answer, so that an order can land after the look that found
+/// nothing.
+const SIGNATURE_AGE: Duration = Duration::from_secs(40);
+/// When the first half is let go: after the connector gave up waiting, which it does after 20 s.
+const FIRST_RELEASE: Duration = Duration::from_secs(28);
+
+/// Orders that were signed are held back on their way until the grant is over; half of them arrive while AWS still takes them, half after.
+async fn late_starts(count: usize) {
+    let accounts: Vec<String> = (0..count).map(account).collect();
+    let organization = with_accounts(count).knobs(Knobs {
+        signature_age: SIGNATURE_AGE,
+        ..Knobs::quick()
+    });
+    let landing_s = SIGNATURE_AGE.as_secs();
+    let mut realm = Realm::prepare_landing(organization, &[], landing_s).await;
+    let proxy = Proxy::before(realm.front.port).await;
+    realm.go_through(&proxy.url());
+    realm.begin();
+    let held = proxy.rule(Rule::once(CREATE, Act::Hold).times(count));
+    ask_all(&realm, &accounts, "10s");
+    held.until_times(count).await;
+    let signed = Instant::now();
+    tokio::time::sleep(FIRST_RELEASE).await;
+    assert!(
+        realm
+            .listed()
+            .iter()
+            .all(|grant| grant["state"] == "ending")
+    );
+    for _ in 0..count / 2 {
+        held.release();
+    }
+    let expired = signed + SIGNATURE_AGE + Duration::from_secs(2);
+    tokio::time::sleep(expired.saturating_duration_since(Instant::now())).await;
+    held.release_all();
+    held.until_said(count).await;
+    realm.world.until("every grant is closed", |_| {
+        let closed = |state: &serde_json::Value| state == "closed" || state == "ended";
+        realm.listed().iter().all(|grant| closed(&grant["state"]))
+    });
+    // What is closed stays closed.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(realm.front.assignments(), Vec::new());
+    let said = held.said();
+    let landed = said.iter().filter(|(status, _)| *status == 200).count();
+    println!(
+        "{count} orders were held back; {landed} landed after their grant's end and were undone before it was closed"
+    );
+    assert_eq!(landed, count / 2, "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_lands_after_the_end_is_undone_before_the_grant_is_closed() {
+    late_starts(6).await;
+}
+
+#[cfg(feature = "every-server")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_orders_that_land_after_their_end_are_undone() {
+    for _ in 0..10 {
+        late_starts(10).await;
+    }
+}
+
+/// Kills the process while orders run, with the same disk or an empty one, and looks until everything is over.
+async fn kills(rounds: usize, at_once: usize) {
+    let mut organization = with_accounts(at_once);
+    for number in 0..at_once {
+        // Stands before, and must stand afterwards.
+        organization = organization.assigned(&account(number), "ReadOnly", Name::user("bob"));
+    }
+    let mut realm = Realm::start(organization, &[]).await;
+    let accounts: Vec<String> = (0..at_once).map(account).collect();
+    for round in 0..rounds {
+        let before = realm.front.calls_of(CREATE).len();
+        let slow = Fault::Takes(Duration::from_millis(1500));
+        let _fired = realm.front.fault(CREATE, 0, at_once, slow);
+        ask_all(&realm, &accounts, "16s");
+        let kill_after = 1 + round % at_once;
+        realm.world.until("orders are under way", |_| {
+            realm.front.calls_of(CREATE).len() >= before + kill_after
+        });
+        realm.world.kill_connector();
+        if round % 2 == 1 {
+            fs::remove_dir_all(realm.world.path("state")).unwrap();
+        }
+        realm.begin();
+        realm.world.until("every grant is over", |_| {
+            let over = |state: &serde_json::Value| state == "ended" || state == "failed";
+            realm.listed().iter().all(|grant| over(&grant["state"]))
+        });
+        for number in 0..at_once {
+            let account = account(number);
+            assert!(
+                !realm.front.is_assigned(&account, "ReadOnly", &alice()),
+                "round {round}"
+            );
+            assert!(
+                realm
+                    .front
+                    .is_assigned(&account, "ReadOnly", &Name::user("bob"))
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_dies_between_order_and_result_leaves_nothing_behind() {
+    kills(2, 4).await;
+}
+
+#[cfg(feature = "every-server")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_deaths_between_order_and_result_leave_nothing_behind() {
+    kills(100, 4).await;
+}
