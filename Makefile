@@ -1,12 +1,13 @@
 # Each target is a thin call of a script; the scripts install what is missing on Debian and Ubuntu.
-.PHONY: help demo test test-matrix lint bench
+.PHONY: help demo test test-matrix test-at-length lint bench
 
 help:
-	@echo "make demo          play the whole story on a private PostgreSQL server, each step checked"
-	@echo "make test          run every test, on real PostgreSQL servers"
-	@echo "make test-matrix   the tests that have a server, on PostgreSQL 13 to 18"
-	@echo "make lint          format, lints, documentation, scripts, dependencies"
-	@echo "make bench         measure against plain SQL"
+	@echo "make demo            play the whole story on a private PostgreSQL server, each step checked"
+	@echo "make test            run every test, on real PostgreSQL servers"
+	@echo "make test-matrix     the tests that have a server, on PostgreSQL 13 to 18"
+	@echo "make test-at-length  what happens rarely, a hundred times; takes half an hour"
+	@echo "make lint            format, lints, documentation, scripts, dependencies"
+	@echo "make bench           measure against plain SQL"
 
 demo:
 	@scripts/demo.sh
@@ -16,6 +17,9 @@ test:
 
 test-matrix:
 	@scripts/test-matrix.sh
+
+test-at-length:
+	@scripts/test.sh --features at-length --test it -- a_hundred_orders
 
 lint:
 	@scripts/lint.sh

@@ -3,7 +3,7 @@
 use super::note::Triple;
 use crate::aws::budget::{Budget, OperationTurn, Turn};
 use crate::aws::operations::SsoAdminOperations;
-use crate::aws::{AwsError, NotAfter, refused};
+use crate::aws::{AwsError, NotAfter, organizations, refused};
 use crate::domain::ErrorClass;
 use aws_sdk_identitystore::types::{AlternateIdentifier, UniqueAttribute, UserStatus};
 use aws_sdk_ssoadmin::types::{AccountAssignmentOperationStatus, PrincipalType, TargetType};
@@ -11,7 +11,6 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::Document;
 use aws_types::SdkConfig;
-use aws_types::region::Region;
 use jiff::Timestamp;
 
 /// Most entries a page may have.
@@ -361,20 +360,6 @@ impl Service {
 fn request_id(status: Option<&AccountAssignmentOperationStatus>) -> String {
     let id = status.and_then(|status| status.request_id());
     id.unwrap_or_default().to_owned()
-}
-
-/// Makes the client of the organization, which each partition has in one region alone.
-fn organizations(config: &SdkConfig) -> aws_sdk_organizations::Client {
-    let region = config.region().map(Region::as_ref).unwrap_or_default();
-    let home = match region {
-        gov if gov.starts_with("us-gov-") => "us-gov-west-1",
-        china if china.starts_with("cn-") => "cn-northwest-1",
-        _ => "us-east-1",
-    };
-    let config = aws_sdk_organizations::config::Builder::from(config)
-        .region(Region::new(home))
-        .build();
-    aws_sdk_organizations::Client::from_conf(config)
 }
 
 /// Understands an answer, and slows the budget down when it was a throttle.
