@@ -202,8 +202,7 @@ impl Desk {
         center: &Center,
         name: &str,
     ) -> Result<PermissionSet, TargetError> {
-        let known = self.sets(|sets| sets.values().find(|set| set.name == name).cloned());
-        let known = match known {
+        let known = match self.named(name) {
             Some(known) => Some(known),
             None => self.look_for_set(service, center, name).await?,
         };
@@ -252,13 +251,18 @@ impl Desk {
             let set = service
                 .permission_set(instance, &arn, budget, Turn::Start)
                 .await?;
-            let found = (set.name == name).then(|| set.clone());
+            let is_it = set.name == name;
             self.sets(|sets| sets.insert(arn, set));
-            if found.is_some() {
-                return Ok(found);
+            if is_it {
+                break;
             }
         }
-        Ok(None)
+        // Not only among those read here: another start may have read it meanwhile.
+        Ok(self.named(name))
+    }
+
+    fn named(&self, name: &str) -> Option<PermissionSet> {
+        self.sets(|sets| sets.values().find(|set| set.name == name).cloned())
     }
 
     async fn identity(

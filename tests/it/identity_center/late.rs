@@ -1,7 +1,7 @@
 //! Orders that come too late, and processes that die between an order and its result.
 
 use super::{alice, organization};
-use crate::support::aws::front::{Account, Fault, Knobs, Name, Organization};
+use crate::support::aws::front::{Account, Fault, Knobs, Name, Organization, PermissionSet};
 use crate::support::aws::proxy::{Act, Proxy, Rule};
 use crate::support::realm::Realm;
 use std::fs;
@@ -48,7 +48,9 @@ async fn late_starts(count: usize) {
     realm.begin();
     let held = proxy.rule(Rule::once(CREATE, Act::Hold).times(count));
     ask_all(&realm, &accounts, "10s");
-    held.until_times(count).await;
+    realm
+        .world
+        .until("every order is held back", |_| held.times() >= count);
     let signed = Instant::now();
     tokio::time::sleep(FIRST_RELEASE).await;
     assert!(
@@ -92,16 +94,34 @@ async fn a_hundred_orders_that_land_after_their_end_are_undone() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starts_at_once_all_find_a_permission_set_that_one_of_them_just_read() {
+    let organization = (0..20).fold(with_accounts(6), |organization, number| {
+        organization.permission_set(PermissionSet::new(&format!("Other{number}")))
+    });
+    let realm = Realm::start(organization, &[]).await;
+    let accounts: Vec<String> = (0..6).map(account).collect();
+    ask_all(&realm, &accounts, "1h");
+    realm.world.until("every grant is active", |_| {
+        let grants = realm.listed();
+        grants.len() == 6 && grants.iter().all(|grant| grant["state"] == "active")
+    });
+    assert_eq!(realm.front.assignments().len(), 6);
+}
+
 /// Kills the process while orders run, with the same disk or an empty one, and looks until everything is over.
 async fn kills(rounds: usize, at_once: usize) {
-    let mut organization = with_accounts(at_once);
-    for number in 0..at_once {
+    let mut organization = with_accounts(rounds * at_once);
+    for number in 0..rounds * at_once {
         // Stands before, and must stand afterwards.
         organization = organization.assigned(&account(number), "ReadOnly", Name::user("bob"));
     }
     let mut realm = Realm::start(organization, &[]).await;
-    let accounts: Vec<String> = (0..at_once).map(account).collect();
     for round in 0..rounds {
+        // A lane of its own each: a start whose holder is gone keeps its account until its lease is over.
+        let accounts: Vec<String> = (round * at_once..(round + 1) * at_once)
+            .map(account)
+            .collect();
         let before = realm.front.calls_of(CREATE).len();
         let slow = Fault::Takes(Duration::from_millis(1500));
         let _fired = realm.front.fault(CREATE, 0, at_once, slow);
@@ -119,16 +139,15 @@ async fn kills(rounds: usize, at_once: usize) {
             let over = |state: &serde_json::Value| state == "ended" || state == "failed";
             realm.listed().iter().all(|grant| over(&grant["state"]))
         });
-        for number in 0..at_once {
-            let account = account(number);
+        for account in &accounts {
             assert!(
-                !realm.front.is_assigned(&account, "ReadOnly", &alice()),
+                !realm.front.is_assigned(account, "ReadOnly", &alice()),
                 "round {round}"
             );
             assert!(
                 realm
                     .front
-                    .is_assigned(&account, "ReadOnly", &Name::user("bob"))
+                    .is_assigned(account, "ReadOnly", &Name::user("bob"))
             );
         }
     }
