@@ -153,6 +153,8 @@ impl Executor {
             );
             not_kept(ErrorClass::Transient, message).source(error)
         })?;
+        let (grant, as_of) = (&work.start.grant, renewed.header.grants_revision);
+        self.parts.recall.told(grant, checkpoint, as_of);
         if renewed.cancel {
             view.cancel.cancel();
         }

@@ -41,7 +41,7 @@ impl Executor {
             for listed in &list.grants {
                 self.take_expiry(listed).await;
             }
-            self.parts.recall.take(list.grants);
+            self.parts.recall.take(list.grants, list.through);
             self.change_channel(|channel| channel.grants_revision = list.through);
             if list.through >= list.header.grants_revision {
                 self.parts.recall.complete(self.now());

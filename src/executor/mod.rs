@@ -314,12 +314,16 @@ impl Executor {
     /// Takes in what comes with every answer.
     fn note_header(&self, header: &Header) {
         self.parts.health.round_trip();
-        let skew = self.now().duration_since(header.server_time);
-        self.shared
+        let now = self.now();
+        let mut channel = self
+            .shared
             .channel
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .skew = skew;
+            .unwrap_or_else(PoisonError::into_inner);
+        channel.skew = now.duration_since(header.server_time);
+        if channel.grants_revision == header.grants_revision {
+            self.parts.recall.complete(now);
+        }
     }
 
     fn session(&self) -> Option<SessionId> {

@@ -24,6 +24,8 @@ struct List {
 struct Listed {
     grant: Grant,
     checkpoint: Option<Checkpoint>,
+    /// The revision of the list from which on it has this checkpoint; 0 when that is not known.
+    as_of: u64,
 }
 
 impl Recall {
@@ -36,18 +38,25 @@ impl Recall {
         }
     }
 
-    /// Takes a page of the list.
-    pub(super) fn take(&self, page: Vec<ListedGrant>) {
+    /// Takes a page of the list, which is as it was at revision `through`.
+    pub(super) fn take(&self, page: Vec<ListedGrant>, through: u64) {
         self.list(|list| {
             for listed in page {
                 let id = listed.grant.id;
                 if listed.ended {
                     list.open.remove(&id);
                 } else {
-                    let ListedGrant {
-                        grant, checkpoint, ..
-                    } = listed;
-                    list.open.insert(id, Listed { grant, checkpoint });
+                    let mut listed = Listed {
+                        grant: listed.grant,
+                        checkpoint: listed.checkpoint,
+                        as_of: 0,
+                    };
+                    // A page that was on its way while a checkpoint was kept must not hide it.
+                    if let Some(newer) = list.open.remove(&id).filter(|old| old.as_of > through) {
+                        listed.checkpoint = newer.checkpoint;
+                        listed.as_of = newer.as_of;
+                    }
+                    list.open.insert(id, listed);
                 }
             }
         });
@@ -71,15 +80,18 @@ impl Recall {
         })
     }
 
-    /// Notes what came with an order to end a grant, where nothing is known yet.
-    pub(super) fn told(&self, grant: &Grant, checkpoint: Option<&Checkpoint>) {
-        let Some(checkpoint) = checkpoint else { return };
+    /// Notes a checkpoint the control plane has from a revision of the list on; 0 for one that came with an order, which does not say.
+    pub(super) fn told(&self, grant: &Grant, checkpoint: &Checkpoint, as_of: u64) {
         self.list(|list| {
             let listed = list.open.entry(grant.id).or_insert_with(|| Listed {
                 grant: grant.clone(),
                 checkpoint: None,
+                as_of: 0,
             });
-            listed.checkpoint = Some(checkpoint.clone());
+            if as_of >= listed.as_of {
+                listed.checkpoint = Some(checkpoint.clone());
+                listed.as_of = as_of;
+            }
         });
     }
 
@@ -143,5 +155,51 @@ fn remembered(record: &GrantRecord) -> Remembered {
             GrantPhase::Ending(_) => Phase::Ending,
             GrantPhase::Closed(_) => Phase::Closed,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Faults, LedgerOptions};
+
+    fn grant() -> Grant {
+        use crate::domain::{Permission, Principal, ResourceKind, ResourceRef};
+        let kind = ResourceKind::AwsOrganizationAccount;
+        Grant {
+            id: GrantId::generate(),
+            integration: IntegrationId::generate(),
+            principal: Principal::parse("alice@example.com").unwrap(),
+            resource: ResourceRef::new(kind, vec!["123456789012".into()]).unwrap(),
+            permission: Permission::parse("ReadOnly").unwrap(),
+            expiry: Timestamp::MAX,
+        }
+    }
+
+    #[test]
+    fn a_page_that_was_on_its_way_hides_no_newer_checkpoint() {
+        let ledger = Ledger::in_memory(LedgerOptions::default(), Faults::default()).unwrap();
+        let recall = Recall::new(ledger);
+        let grant = grant();
+        let note = |text: &str| Checkpoint::new(text.to_owned()).unwrap();
+        let page = |text: &str| {
+            vec![ListedGrant {
+                grant: grant.clone(),
+                ended: false,
+                checkpoint: Some(note(text)),
+            }]
+        };
+        recall.take(page("first"), 4);
+        recall.told(&grant, &note("second"), 6);
+        assert_eq!(recall.checkpoint(grant.id), Some(note("second")));
+        recall.take(page("first"), 5);
+        // What came with an order was written before that.
+        recall.told(&grant, &note("first"), 0);
+        assert_eq!(recall.checkpoint(grant.id), Some(note("second")));
+        recall.take(page("third"), 6);
+        assert_eq!(recall.checkpoint(grant.id), Some(note("third")));
+        let known = recall.grants(grant.integration);
+        assert_eq!(known.len(), 1);
+        assert_eq!(known[0].checkpoint, Some(note("third")));
     }
 }

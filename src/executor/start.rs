@@ -5,13 +5,13 @@ use super::attempt::{Acted, Kind, Progress, Stands, Work};
 use super::end::EndProgress;
 use super::task::{LeaseView, log_failure};
 use crate::domain::{
-    CredentialChange, EndReason, ErrorClass, Failure, Grant, Lease, Order, Start, StartReport,
-    TaskOutcome,
+    Checkpoint, CredentialChange, EndReason, ErrorClass, Failure, Grant, GrantId, Lease, Order,
+    Start, StartReport, TaskOutcome,
 };
 use crate::ledger::Event;
 use crate::policy::{self, Authorization, EndWarrant, Judged, Permit, WarrantSource};
 use crate::retry::{Jitter, Schedule};
-use crate::targets::TargetError;
+use crate::targets::{Target, TargetError};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -58,11 +58,10 @@ impl Executor {
         }
         let mut schedule = None;
         let mut said = "";
-        let mut stands = Stands::No;
+        let mut stands = self.begun_before(lease, target.as_ref());
         loop {
             start.lease_deadline = *view.deadline.borrow();
-            let known = self.parts.recall.checkpoint(start.grant.id);
-            start.checkpoint = known.or_else(|| lease.checkpoint.clone());
+            start.checkpoint = self.noted(lease, start.grant.id);
             let work = Work {
                 target: target.as_ref(),
                 permit: &permit,
@@ -111,6 +110,24 @@ impl Executor {
                     return Some(self.give_up(&start.grant, kind, stands, failure).await);
                 }
             };
+        }
+    }
+
+    /// Returns what was noted of a grant, here or elsewhere.
+    fn noted(&self, lease: &Lease, grant: GrantId) -> Option<Checkpoint> {
+        let known = self.parts.recall.checkpoint(grant);
+        known.or_else(|| lease.checkpoint.clone())
+    }
+
+    /// A delivery before this one may have had its effect, and where the target keeps no record nothing but the checkpoint says so: such a
+    /// grant is never taken for one that was not begun.
+    fn begun_before(&self, lease: &Lease, target: &dyn Target) -> Stands {
+        let grant = lease.task.order.grant_id();
+        let noted = grant.and_then(|grant| self.noted(lease, grant));
+        if noted.is_some() && !target.keeps_record() {
+            Stands::Maybe
+        } else {
+            Stands::No
         }
     }
 

@@ -123,7 +123,9 @@ impl Executor {
                 self.run_judged(lease, view).await
             }
             Order::Revoke { grant } => {
-                self.parts.recall.told(grant, lease.checkpoint.as_ref());
+                if let Some(checkpoint) = &lease.checkpoint {
+                    self.parts.recall.told(grant, checkpoint, 0);
+                }
                 Some(self.run_revoke(grant).await)
             }
         }

@@ -43,6 +43,7 @@ pub(super) struct Center {
 pub(super) struct Found {
     pub(super) triple: Triple,
     pub(super) principal_name: String,
+    is_disabled: bool,
     pub(super) set: PermissionSet,
 }
 
@@ -103,18 +104,42 @@ impl Desk {
         let center = self.center().await?;
         let account = grant.resource.name();
         self.check_account(service, &center, account).await?;
+        let found = self.look_up(service, grant).await?;
+        if found.is_disabled {
+            let message = format!(
+                "user `{}` is disabled in the identity store",
+                shown(&found.principal_name)
+            );
+            return Err(refused(
+                ErrorClass::NeedsOperator,
+                "principal_disabled",
+                message,
+                "enable the user first",
+            ));
+        }
+        Ok(found)
+    }
+
+    /// Looks up the ids of a grant, whatever state account and principal are in.
+    pub(super) async fn look_up(
+        &self,
+        service: &Service,
+        grant: &Grant,
+    ) -> Result<Found, TargetError> {
+        let center = self.center().await?;
         let set = self
             .set(service, &center, &grant.permission.to_string())
             .await?;
         let identity = self.identity(service, &center, &grant.principal).await?;
         Ok(Found {
             triple: Triple {
-                account: account.to_owned(),
+                account: grant.resource.name().to_owned(),
                 set: set.arn.clone(),
                 principal_type: principal_type(&grant.principal).to_owned(),
                 principal: identity.id,
             },
             principal_name: identity.name,
+            is_disabled: identity.is_disabled,
             set,
         })
     }
@@ -296,8 +321,8 @@ impl Desk {
                 self.user(service, instance, by_address.or(by_name)).await?
             }
         };
-        let Some(found) = found else {
-            return Err(refused(
+        found.ok_or_else(|| {
+            refused(
                 ErrorClass::NotFound,
                 "principal_unknown",
                 format!(
@@ -305,20 +330,8 @@ impl Desk {
                     shown(&principal.to_string())
                 ),
                 "make the user or group there, or wait until it is synchronised",
-            ));
-        };
-        if found.is_disabled {
-            return Err(refused(
-                ErrorClass::NeedsOperator,
-                "principal_disabled",
-                format!(
-                    "user `{}` is disabled in the identity store",
-                    shown(&found.name)
-                ),
-                "enable the user first",
-            ));
-        }
-        Ok(found)
+            )
+        })
     }
 
     async fn user(
@@ -338,7 +351,7 @@ impl Desk {
     }
 }
 
-pub(super) fn principal_type(principal: &Principal) -> &'static str {
+fn principal_type(principal: &Principal) -> &'static str {
     match principal.kind() {
         PrincipalKind::Group => "GROUP",
         PrincipalKind::Email | PrincipalKind::UserName => "USER",

@@ -1,7 +1,7 @@
 //! Owns ends: the order to remove, its end, the look whether it is gone, and whether it can come back. Never takes away what stood before.
 
 use super::OrganizationTarget;
-use super::desk::{Center, principal_type};
+use super::desk::Center;
 use super::note::{Note, Triple};
 use super::service::Service;
 use super::start::{LONGEST_OPERATION, account_id, not_taken, residual};
@@ -38,7 +38,7 @@ impl OrganizationTarget {
                 ..Ended::default()
             });
         }
-        match self.remembered(grant) {
+        match self.remembered(grant)? {
             Some(note) => self.close_noted(warrant, &note).await,
             None => self.close_unnoted(warrant).await,
         }
@@ -54,10 +54,11 @@ impl OrganizationTarget {
         (by_time && known.grant.expiry > self.clock.now()).then_some(known.grant.expiry)
     }
 
-    fn remembered(&self, grant: &Grant) -> Option<Note> {
+    fn remembered(&self, grant: &Grant) -> Result<Option<Note>, TargetError> {
         let known = self.memory.grants(self.desk.settings.integration);
-        let known = known.into_iter().find(|known| known.grant.id == grant.id)?;
-        Note::read(&known.checkpoint?)
+        let known = known.into_iter().find(|known| known.grant.id == grant.id);
+        let checkpoint = known.and_then(|known| known.checkpoint);
+        Note::demand(grant.id, checkpoint.as_ref())
     }
 
     async fn close_noted(&self, warrant: &EndWarrant, note: &Note) -> Result<Ended, TargetError> {
@@ -266,16 +267,12 @@ impl OrganizationTarget {
 
     async fn may_stand(&self, grant: &Grant) -> Result<bool, TargetError> {
         let service = self.desk.service(Purpose::Grant(grant.id)).await?;
-        let found = match self.desk.find(&service, grant).await {
+        let found = match self.desk.look_up(&service, grant).await {
             Ok(found) => found,
             // What does not exist has no assignment.
             Err(error) if error.class() == ErrorClass::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        debug_assert_eq!(
-            found.triple.principal_type,
-            principal_type(&grant.principal)
-        );
         self.stands(&service, &found.triple, Turn::End).await
     }
 }

@@ -1,6 +1,7 @@
 //! Owns the checkpoint of an assignment: who was given what where, what stood before, and until when an order may still land. Never a secret.
 
-use crate::domain::{Checkpoint, ErrorClass};
+use super::trouble::refused;
+use crate::domain::{Checkpoint, ErrorClass, GrantId};
 use crate::targets::TargetError;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,27 @@ pub(super) struct Note {
 impl Note {
     pub(super) fn read(checkpoint: &Checkpoint) -> Option<Self> {
         serde_json::from_str(checkpoint.as_str()).ok()
+    }
+
+    /// Reads the note of a grant that is acted on. What another version wrote and this one cannot read is never taken for nothing.
+    pub(super) fn demand(
+        grant: GrantId,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<Option<Self>, TargetError> {
+        let Some(checkpoint) = checkpoint else {
+            return Ok(None);
+        };
+        let note = Self::read(checkpoint);
+        note.map(Some).ok_or_else(|| {
+            let message =
+                format!("the checkpoint of grant `{grant}` cannot be read by this version");
+            refused(
+                ErrorClass::NeedsOperator,
+                "checkpoint_unreadable",
+                message,
+                "update the connector to the version that began the grant, or a later one",
+            )
+        })
     }
 
     pub(super) fn write(&self) -> Result<Checkpoint, TargetError> {
@@ -85,5 +107,9 @@ mod tests {
         assert_eq!(Note::read(&note.write().unwrap()), Some(note));
         let strange = Checkpoint::new("another target's".into()).unwrap();
         assert_eq!(Note::read(&strange), None);
+        let grant = GrantId::generate();
+        assert_eq!(Note::demand(grant, None).unwrap(), None);
+        let error = Note::demand(grant, Some(&strange)).unwrap_err();
+        assert_eq!(error.failure().reason, "checkpoint_unreadable");
     }
 }

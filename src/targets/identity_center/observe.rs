@@ -77,16 +77,15 @@ fn pair(triple: &Triple) -> Pair {
 impl OrganizationTarget {
     /// Returns what stands of what is remembered. A grant nobody looked at yet counts as standing.
     pub(super) async fn standing(&self) -> Result<Vec<RecordedGrant>, TargetError> {
-        let noted: Vec<(Remembered, Note)> = self
-            .memory
-            .grants(self.desk.settings.integration)
-            .into_iter()
-            .filter(|known| matches!(known.phase, Phase::Starting | Phase::Live))
-            .filter_map(|known| {
-                let note = known.checkpoint.as_ref().and_then(Note::read)?;
-                Some((known, note))
-            })
-            .collect();
+        let mut noted: Vec<(Remembered, Note)> = Vec::new();
+        for known in self.memory.grants(self.desk.settings.integration) {
+            if !matches!(known.phase, Phase::Starting | Phase::Live) {
+                continue;
+            }
+            if let Some(note) = Note::demand(known.grant.id, known.checkpoint.as_ref())? {
+                noted.push((known, note));
+            }
+        }
         let pairs: Vec<Pair> = noted.iter().map(|(_, note)| pair(&note.triple)).collect();
         self.seen.forget_all_but(|pair| pairs.contains(pair));
         let is_noted = |id: &GrantId| noted.iter().any(|(known, _)| known.grant.id == *id);

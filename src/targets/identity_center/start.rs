@@ -27,8 +27,20 @@ impl OrganizationTarget {
         let grant = &start.grant;
         let service = self.desk.service(Purpose::Grant(grant.id)).await?;
         let found = self.desk.find(&service, grant).await?;
-        let earlier = start.checkpoint.as_ref().and_then(Note::read);
-        let earlier = earlier.filter(|note| note.triple == found.triple);
+        let earlier = Note::demand(grant.id, start.checkpoint.as_ref())?;
+        if let Some(note) = earlier.as_ref().filter(|note| note.triple != found.triple) {
+            let message = format!(
+                "grant `{}` was begun for {} `{}` and permission set `{}`, which have other ids by now",
+                grant.id, note.triple.principal_type, note.principal_name, note.set_name
+            );
+            let hint = "ask for a new grant";
+            return Err(refused(
+                ErrorClass::NeedsOperator,
+                "made_anew_meanwhile",
+                message,
+                hint,
+            ));
+        }
         let stands = self.stands(&service, &found.triple, Turn::Start).await?;
         let stood_before = match &earlier {
             // What stood when this grant was first begun still counts, unless somebody took it away since.
@@ -278,7 +290,7 @@ impl OrganizationTarget {
             .find(|known| known.grant.id == start.grant.id)
             .and_then(|known| known.checkpoint);
         let note = kept.or_else(|| start.checkpoint.clone());
-        note.as_ref().and_then(Note::read).ok_or_else(|| {
+        Note::demand(start.grant.id, note.as_ref())?.ok_or_else(|| {
             let message = format!(
                 "nothing is noted of grant `{}`, so nothing is ordered",
                 start.grant.id

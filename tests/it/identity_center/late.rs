@@ -1,7 +1,7 @@
 //! Orders that come too late, and processes that die between an order and its result.
 
 use super::{alice, organization};
-use crate::support::aws::front::{Account, Fault, Knobs, Name, Organization, PermissionSet};
+use crate::support::aws::front::{Account, Fault, Knobs, Name, Organization, PermissionSet, User};
 use crate::support::aws::proxy::{Act, Proxy, Rule};
 use crate::support::realm::Realm;
 use std::fs;
@@ -107,6 +107,33 @@ async fn starts_at_once_all_find_a_permission_set_that_one_of_them_just_read() {
         grants.len() == 6 && grants.iter().all(|grant| grant["state"] == "active")
     });
     assert_eq!(realm.front.assignments().len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_whose_user_was_made_anew_gives_up_and_takes_away_what_the_first_try_made() {
+    let mut realm = Realm::start(with_accounts(1), &[]).await;
+    let accounts = [account(0)];
+    let slow = Fault::Takes(Duration::from_millis(1500));
+    let _fired = realm.front.fault(CREATE, 0, 1, slow);
+    ask_all(&realm, &accounts, "16s");
+    realm.world.until("the order is under way", |_| {
+        realm.front.calls_of(CREATE).len() == 1
+    });
+    realm.world.kill_connector();
+    realm.world.until("the order has its effect", |_| {
+        realm.front.assignments().len() == 1
+    });
+    realm.front.remove_user("alice");
+    realm
+        .front
+        .add_user(User::new("alice").email("alice@example.com"));
+    realm.begin();
+    realm.world.until("the grant is over", |_| {
+        let over = |state: &serde_json::Value| state == "ended" || state == "failed";
+        realm.listed().iter().all(|grant| over(&grant["state"]))
+    });
+    assert_eq!(realm.front.assignments(), Vec::new());
+    assert_eq!(realm.front.calls_of(CREATE).len(), 1);
 }
 
 /// Kills the process while orders run, with the same disk or an empty one, and looks until everything is over.
