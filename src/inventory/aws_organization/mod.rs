@@ -7,8 +7,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `calls` | sends one request at a time in its turn, and again after a throttle |
-//! | `pace` | how fast each call may be made |
+//! | `calls` | the clients of one session |
 //! | `units` | the tree of organizational units |
 //! | `sets` | permission sets |
 //! | `people`, `names` | users and groups, and their names by id |
@@ -18,20 +17,19 @@ mod access;
 mod accounts;
 mod calls;
 mod names;
-mod pace;
 mod people;
 mod sets;
 mod units;
 
+use super::aws_calls::Pace;
 use super::ids::stable_id;
 use super::{RecordSender, Source, SourceError};
 use crate::aws::budget::Budgets;
-use crate::aws::{AwsError, Chain, Purpose, Sessions};
-use crate::domain::{ErrorClass, IntegrationId, InventoryRecord, RecordStatus, ResourceKind};
+use crate::aws::{Chain, Purpose, Sessions};
+use crate::domain::{IntegrationId, InventoryRecord, RecordStatus, ResourceKind};
 use async_trait::async_trait;
 use calls::Calls;
 use names::Names;
-use pace::Pace;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
@@ -158,18 +156,8 @@ impl Walk<'_> {
             context: BTreeMap::new(),
             permissions: kind.permissions().to_vec(),
             status: RecordStatus::Active,
+            part: None,
+            discovered: None,
         }
     }
-}
-
-/// Adds what is known; nothing where AWS did not say.
-fn tell(record: &mut InventoryRecord, name: &str, value: Option<&str>) {
-    if let Some(value) = value.filter(|value| !value.is_empty()) {
-        record.context.insert(name.to_owned(), value.to_owned());
-    }
-}
-
-/// Tells whether what was asked about does not exist (any more).
-fn is_absent(error: &AwsError) -> bool {
-    error.class() == ErrorClass::NotFound
 }
