@@ -2,7 +2,7 @@
 
 use crate::aws::{Chain, Hop, Sessions};
 use crate::domain::{ConnectorId, ErrorClass, Integration, shown};
-use crate::inventory::{AccountListing, AwsAccount, FoundDatabases};
+use crate::inventory::{AccountListing, AwsAccount, FoundDatabases, MemberDatabases};
 use crate::targets::{TargetError, rds};
 use std::collections::BTreeMap;
 
@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub(super) const KIND: &str = "aws-account";
 /// Regions to list beside or instead of `region`, apart by commas.
 const REGIONS: &str = "regions";
+/// Name of the role in the member accounts of an organization.
+const MEMBER_ROLE: &str = "member_role_name";
 /// Most regions: there are fewer than 40.
 const MOST_REGIONS: usize = 40;
 /// Settings with this in front are for every database that is found, without it.
@@ -111,6 +113,35 @@ pub(super) fn found(integration: &Integration, roads: BTreeMap<String, String>) 
         kind: rds::KIND,
         settings,
     }
+}
+
+/// Says how the member accounts of an organization are looked into for databases; nothing where no role to do so is named.
+pub(super) fn members(
+    integration: &Integration,
+    management: &Chain,
+) -> Result<Option<MemberDatabases>, TargetError> {
+    let role = integration
+        .settings
+        .get(MEMBER_ROLE)
+        .map(|role| role.trim());
+    let Some(role) = role.filter(|role| !role.is_empty()) else {
+        return Ok(None);
+    };
+    let fits = role
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"/_+=,.@-".contains(&b));
+    if !fits || role.starts_with('/') {
+        let problem = format!(
+            "`{MEMBER_ROLE}` is `{}`, must be the name of a role that each account has, `apono-connector` or `path/apono-connector`",
+            shown(role)
+        );
+        return Err(refused(integration, problem));
+    }
+    Ok(Some(MemberDatabases {
+        role: role.to_owned(),
+        regions: regions(integration, &management.region)?,
+        found: found(integration, BTreeMap::new()),
+    }))
 }
 
 fn refused(integration: &Integration, problem: String) -> TargetError {

@@ -214,11 +214,12 @@ impl Walker {
         };
         Ok(AwsOrganization::new(OrganizationListing {
             integration: id,
-            chain: reach.chain,
+            chain: reach.chain.clone(),
             excluded: reach.excluded,
             sessions: self.organizations.sessions.clone(),
             budgets: self.organizations.budgets.clone(),
             given: Arc::new(given),
+            members: accounts::members(integration, &reach.chain)?,
         }))
     }
 }

@@ -32,7 +32,9 @@ mod tags;
 
 pub use aws_account::{AccountListing, AwsAccount};
 pub use aws_databases::FoundDatabases;
-pub use aws_organization::{Assignment, AwsOrganization, Given, OrganizationListing};
+pub use aws_organization::{
+    Assignment, AwsOrganization, Given, MemberDatabases, OrganizationListing,
+};
 pub use error::SourceError;
 pub use postgres_catalog::PostgresCatalog;
 pub use report::{ReportError, Reported, Reporter};

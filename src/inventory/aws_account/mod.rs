@@ -10,13 +10,14 @@ mod iam;
 mod tagged;
 
 use super::aws_calls::{Pace, Turns, is_everybodys, unseen_because};
-use super::aws_databases::{Databases, FoundDatabases};
+use super::aws_databases::{Databases, FoundDatabases, databases_in};
 use super::ids::stable_id;
 use super::{RecordSender, Source, SourceError};
 use crate::aws::{AwsError, Chain, Purpose, Sessions};
 use crate::domain::{IntegrationId, InventoryRecord, RecordStatus, ResourceKind};
 use async_trait::async_trait;
 use aws_types::SdkConfig;
+use aws_types::region::Region;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -123,9 +124,11 @@ impl AwsAccount {
 
     async fn walk_account(&self, records: &mut RecordSender) -> Result<(), SourceError> {
         let listing = &self.listing;
-        let caller = listing.sessions.caller(&listing.chain).await?;
+        let (sessions, chain) = (&listing.sessions, &listing.chain);
+        let caller = sessions.caller(chain).await?;
         let walk = Walk {
             listing,
+            session: sessions.config(chain, &Purpose::Connector).await?,
             account: caller.account.as_str(),
             turns: Turns::new(Arc::clone(&self.pace), None),
         };
@@ -180,36 +183,39 @@ impl Source for AwsAccount {
 /// One walk under way.
 struct Walk<'a> {
     listing: &'a AccountListing,
+    /// In the chain's region; other regions are asked with the same credentials.
+    session: SdkConfig,
     account: &'a str,
     turns: Turns,
 }
 
 impl Walk<'_> {
     async fn list(&self, part: &Part, records: &mut RecordSender) -> Result<(), SourceError> {
-        let chain = &self.listing.chain;
-        let config = self.config(part.region().unwrap_or(&chain.region)).await?;
+        let config = &self.session;
         match part {
             Part::Roles => {
-                self.list_roles(&aws_sdk_iam::Client::new(&config), records)
+                self.list_roles(&aws_sdk_iam::Client::new(config), records)
                     .await
             }
             Part::Groups => {
-                self.list_groups(&aws_sdk_iam::Client::new(&config), records)
+                self.list_groups(&aws_sdk_iam::Client::new(config), records)
                     .await
             }
             Part::Policies => {
-                self.list_policies(&aws_sdk_iam::Client::new(&config), records)
+                self.list_policies(&aws_sdk_iam::Client::new(config), records)
                     .await
             }
             Part::Tagged(region) => {
-                let client = aws_sdk_resourcegroupstagging::Client::new(&config);
+                let there = aws_sdk_resourcegroupstagging::config::Builder::from(config);
+                let there = there.region(Region::new(region.clone())).build();
+                let client = aws_sdk_resourcegroupstagging::Client::from_conf(there);
                 self.list_tagged(&client, (region, &part.name()), records)
                     .await
             }
             Part::Databases(region) => {
                 let databases = Databases {
                     integration: self.listing.integration,
-                    client: aws_sdk_rds::Client::new(&config),
+                    client: databases_in(config, region),
                     turns: &self.turns,
                     account: self.account,
                     region,
@@ -219,15 +225,6 @@ impl Walk<'_> {
                 databases.list(records).await
             }
         }
-    }
-
-    async fn config(&self, region: &str) -> Result<SdkConfig, AwsError> {
-        let chain = Chain {
-            region: region.to_owned(),
-            hops: self.listing.chain.hops.clone(),
-        };
-        let sessions = &self.listing.sessions;
-        sessions.config(&chain, &Purpose::Connector).await
     }
 
     /// Begins the record of a thing that is found by one name or ARN.

@@ -10,7 +10,7 @@ use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, Tag};
 /// Most entries of a page, the most there is.
 const PAGE: i32 = 100;
 /// What is asked for.
-const KINDS: [&str; 2] = ["s3:bucket", "ec2:instance"];
+const KINDS: [&str; 2] = ["s3", "ec2:instance"];
 
 impl Walk<'_> {
     /// Lists what has tags, or had some once.

@@ -8,6 +8,8 @@ use super::ids::stable_id;
 use super::{RecordSender, SourceError};
 use crate::domain::{IntegrationId, InventoryRecord, RecordStatus, ResourceKind};
 use aws_sdk_rds::types::{DbCluster, DbInstance, Tag};
+use aws_types::SdkConfig;
+use aws_types::region::Region;
 use discovery::{Tagged, discover};
 use std::collections::{BTreeMap, HashSet};
 
@@ -33,6 +35,12 @@ pub(super) struct Databases<'a> {
     /// The part of the walk this is.
     pub(super) part: &'a str,
     pub(super) found: &'a FoundDatabases,
+}
+
+/// Makes the client for a region from a session in any.
+pub(super) fn databases_in(session: &SdkConfig, region: &str) -> aws_sdk_rds::Client {
+    let there = aws_sdk_rds::config::Builder::from(session).region(Region::new(region.to_owned()));
+    aws_sdk_rds::Client::from_conf(there.build())
 }
 
 impl Databases<'_> {

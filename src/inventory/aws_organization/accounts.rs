@@ -41,10 +41,15 @@ impl Walk<'_> {
                 match looked {
                     Ok(Some(access)) => {
                         streak = Streak::default();
+                        let (id, active) = (
+                            record.native_id.clone(),
+                            record.status == RecordStatus::Active,
+                        );
                         records.send(record).await?;
                         for access in access {
                             records.send_access(access).await?;
                         }
+                        self.list_databases(&id, active, records).await?;
                     }
                     Ok(None) => streak = Streak::default(),
                     Err(error) => {
@@ -156,6 +161,8 @@ impl Walk<'_> {
             ));
         }
         records.unseen(record.path.clone()).await?;
+        self.list_databases(&record.native_id, false, records)
+            .await?;
         records.send(record).await
     }
 }

@@ -12,10 +12,12 @@
 //! | `sets` | permission sets |
 //! | `people`, `names` | users and groups, and their names by id |
 //! | `accounts`, `access` | accounts, and who is assigned what there |
+//! | `databases` | databases of member accounts |
 
 mod access;
 mod accounts;
 mod calls;
+mod databases;
 mod names;
 mod people;
 mod sets;
@@ -29,10 +31,11 @@ use crate::aws::{Chain, Purpose, Sessions};
 use crate::domain::{IntegrationId, InventoryRecord, RecordStatus, ResourceKind};
 use async_trait::async_trait;
 use calls::Calls;
+pub use databases::MemberDatabases;
 use names::Names;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// One assignment, by the ids AWS gave.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -63,12 +66,15 @@ pub struct OrganizationListing {
     pub budgets: Budgets,
     /// What is no standing access, because a connector gave it.
     pub given: Given,
+    /// How member accounts are looked into for databases; nothing where they are not.
+    pub members: Option<MemberDatabases>,
 }
 
 /// Lists one organization.
 pub struct AwsOrganization {
     listing: OrganizationListing,
     pace: Arc<Pace>,
+    troubles: Mutex<Vec<String>>,
 }
 
 impl fmt::Debug for AwsOrganization {
@@ -84,6 +90,7 @@ impl AwsOrganization {
         Self {
             listing,
             pace: Arc::new(Pace::new()),
+            troubles: Mutex::default(),
         }
     }
 
@@ -111,6 +118,7 @@ impl AwsOrganization {
         let walk = Walk {
             listing,
             calls: &calls,
+            troubles: &self.troubles,
         };
         let units = walk.list_units(records).await?;
         let mut sets = walk.list_sets(records).await?;
@@ -129,8 +137,15 @@ impl Source for AwsOrganization {
     }
 
     async fn walk(&self, mut records: RecordSender) -> Result<u64, SourceError> {
+        let troubles = self.troubles.lock();
+        troubles.unwrap_or_else(PoisonError::into_inner).clear();
         let walk = self.walk_organization(&mut records).await;
         records.finish(walk).await
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        let troubles = self.troubles.lock();
+        troubles.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -138,6 +153,7 @@ impl Source for AwsOrganization {
 struct Walk<'a> {
     listing: &'a OrganizationListing,
     calls: &'a Calls,
+    troubles: &'a Mutex<Vec<String>>,
 }
 
 impl Walk<'_> {
