@@ -1,5 +1,6 @@
 //! Reports of inventories: what travels, what is taken to be gone, and what a trouble in the middle leaves. A real control plane, real calls.
 
+mod account;
 mod organization;
 mod server;
 
