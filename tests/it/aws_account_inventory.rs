@@ -235,8 +235,7 @@ async fn an_account_is_listed_with_roles_groups_policies_buckets_instances_and_d
     let attach = iam.attach_group_policy().group_name("admins");
     let attach = attach.policy_arn("arn:aws:iam::aws:policy/ReadOnlyAccess");
     attach.send().await.unwrap();
-    let bucket = "<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>";
-    moto(ID, "s3", "PUT", "/a-tagged-bucket", bucket).await;
+    moto(ID, "s3", "PUT", "/a-tagged-bucket", "").await;
     let tags =
         "<Tagging><TagSet><Tag><Key>data</Key><Value>orders</Value></Tag></TagSet></Tagging>";
     moto(ID, "s3", "PUT", "/a-tagged-bucket?tagging", tags).await;
