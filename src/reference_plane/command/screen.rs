@@ -1,7 +1,7 @@
 //! Owns what is printed: the one place of the reference control plane that writes to the terminal.
 
 use super::CommandError;
-use crate::control::protocol::PrincipalSpec;
+use crate::control::protocol::{PrincipalSpec, ResourceRecord};
 use crate::domain::shown;
 use crate::reference_plane::admin::{
     GrantView, InstanceView, IntegrationView, InventoryEntry, StandingAccess,
@@ -147,9 +147,16 @@ pub(super) fn instances(views: &[InstanceView]) -> String {
     table(&rows)
 }
 
-/// Writes what exists, one line each, or indented by path.
-pub(super) fn resources(records: &[InventoryEntry], tree: bool) -> String {
+/// Writes what exists, one line each, or indented: by path, in an organization by unit.
+pub(super) fn resources(mut records: Vec<InventoryEntry>, tree: bool) -> String {
     let mut rows = Vec::new();
+    if tree {
+        // What has no place in the units keeps its order, and follows.
+        records.sort_by_cached_key(|entry| match units(&entry.resource) {
+            Some(units) => (false, units),
+            None => (true, Vec::new()),
+        });
+    }
     if !tree {
         let head = ["TYPE", "PATH", "PERMISSIONS", "OWNER", "STATUS"];
         rows.push(head.map(str::to_owned).to_vec());
@@ -168,19 +175,45 @@ pub(super) fn resources(records: &[InventoryEntry], tree: bool) -> String {
         };
         let owner = shown(record.owner.as_deref().unwrap_or("-"));
         if tree {
-            let indent = "  ".repeat(record.path.len().saturating_sub(1));
-            let name = format!("{indent}{}", shown(&record.name));
+            let depth = units(record).map_or(record.path.len(), |units| units.len());
+            let indent = "  ".repeat(depth.saturating_sub(1));
+            let name = format!("{indent}{}{}", shown(&record.name), id_of(record));
             vec![name, kind, permissions, owner, status]
         } else {
             let mut path = shown(&record.path.join("/"));
-            // Where the path is made of ids.
-            if record.path.last() != Some(&record.name) {
+            if is_by_id(record) {
                 path = format!("{path} ({})", shown(&record.name));
             }
             vec![kind, path, permissions, owner, status]
         }
     }));
     table(&rows)
+}
+
+/// Whether the path is made of ids instead of names.
+fn is_by_id(record: &ResourceRecord) -> bool {
+    record.path.last() != Some(&record.name)
+}
+
+/// Writes the id orders go by, where the name is not enough.
+fn id_of(record: &ResourceRecord) -> String {
+    match record.path.last() {
+        Some(id) if is_by_id(record) => format!(" ({})", shown(id)),
+        _ => String::new(),
+    }
+}
+
+/// Returns the names of the organizational units something is in, outermost first, and its own; nothing for what is in none.
+fn units(record: &ResourceRecord) -> Option<Vec<String>> {
+    let own = match record.kind.as_str() {
+        // Its path ends with its own name.
+        "aws-organizational-unit" => None,
+        "aws-organization-account" => Some(&record.name),
+        _ => return None,
+    };
+    let above = record.context.get("ou_path").into_iter();
+    let above = above.flat_map(|path| path.split('/').map(str::to_owned));
+    Some(above.chain(own.cloned()).collect())
 }
 
 /// Writes who has access already.

@@ -1,12 +1,12 @@
 //! Owns PostgreSQL servers for tests: started in a temporary folder, and surely gone when the test process is, however it ends.
 
 use super::certificate::{Certificate, Certificates};
+use super::ports::free_port;
 use apono_connector::pg::{ConnectOptions, Session, SslMode};
 use apono_connector::secret::Secret;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -409,11 +409,6 @@ pub(super) fn write_private(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     give_to_server(path);
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn configuration(folder: &Path, port: u16, extra: &str) -> String {

@@ -14,6 +14,7 @@ pub(crate) mod ldap;
 pub(crate) mod logs;
 pub(crate) mod offline;
 pub(crate) mod pooler;
+pub(crate) mod ports;
 pub(crate) mod realm;
 pub(crate) mod relay;
 pub(crate) mod replica;

@@ -2,7 +2,7 @@
 //!
 //! What each gets wrong is listed in the comments of the two names below; no test may lean on it.
 
-use crate::support::cluster::free_port;
+use crate::support::ports::free_port;
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
