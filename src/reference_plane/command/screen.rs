@@ -248,7 +248,6 @@ fn time(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "-".to_owned(), |at| format!("{at:.3}"))
 }
 
-/// Writes rows with aligned columns.
 /// Writes a principal the way `grant --to` reads it.
 fn principal(spec: &PrincipalSpec) -> String {
     let named = |prefix: &str, name: &String| format!("{prefix}{name}");
@@ -259,6 +258,7 @@ fn principal(spec: &PrincipalSpec) -> String {
         .unwrap_or_default()
 }
 
+/// Writes rows with aligned columns.
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -284,6 +284,7 @@ fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn columns_line_up_and_lines_have_no_trailing_space() {
@@ -292,6 +293,42 @@ mod tests {
             vec!["long".to_owned(), String::new()],
         ];
         assert_eq!(table(&rows), "a     b\nlong\n");
+    }
+
+    #[test]
+    fn accounts_hang_below_their_units_with_their_ids_and_the_rest_follows() {
+        let unit = "aws-organizational-unit";
+        let entry = |kind: &str, id: &str, name: &str, units: &str| -> InventoryEntry {
+            let context = json!({ "ou_path": units });
+            let then = "2026-11-22T00:00:00Z";
+            serde_json::from_value(json!({
+                "id": id, "native_id": id, "name": name, "path": [id], "type": kind,
+                "permissions": [], "status": "active",
+                "context": if units.is_empty() { json!({}) } else { context },
+                "age": {"first_seen_at": then, "changed_at": then, "seen_at": then},
+            }))
+            .unwrap()
+        };
+        let records = vec![
+            entry("aws-organization-account", "1", "root", ""),
+            entry("aws-organization-account", "2", "shop", "Prod/EU"),
+            entry("aws-permission-set", "Admin", "Admin", ""),
+            entry(unit, "ou-1", "Prod", "Prod"),
+            entry(unit, "ou-2", "EU", "Prod/EU"),
+        ];
+        let tree = resources(records, true);
+        let names: Vec<&str> = tree
+            .lines()
+            .map(|line| line.split("  aws-").next().unwrap().trim_end())
+            .collect();
+        let expected = [
+            "Prod (ou-1)",
+            "  EU (ou-2)",
+            "    shop (2)",
+            "root (1)",
+            "Admin",
+        ];
+        assert_eq!(names, expected);
     }
 
     #[test]
