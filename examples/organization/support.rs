@@ -4,6 +4,9 @@
 #[expect(clippy::unwrap_used, clippy::panic, reason = "code of tests")]
 #[path = "../../tests/it/support/aws/mod.rs"]
 pub(crate) mod aws;
+#[expect(clippy::unwrap_used, clippy::panic, reason = "code of tests")]
+#[path = "../../tests/it/support/places.rs"]
+pub(crate) mod places;
 #[expect(clippy::unwrap_used, reason = "code of tests")]
 #[path = "../../tests/it/support/ports.rs"]
 pub(crate) mod ports;

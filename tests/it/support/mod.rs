@@ -13,6 +13,7 @@ pub(crate) mod kubernetes;
 pub(crate) mod ldap;
 pub(crate) mod logs;
 pub(crate) mod offline;
+pub(crate) mod places;
 pub(crate) mod pooler;
 pub(crate) mod ports;
 pub(crate) mod realm;
