@@ -155,7 +155,10 @@ fn resource(record: &InventoryRecord) -> wire::ResourceRecord {
         status: status.to_owned(),
         problem,
         part: record.part.clone(),
-        discovered: record.discovered.as_deref().map(discovered),
+        discovered: record
+            .discovered
+            .as_deref()
+            .map(|found| Box::new(discovered(found))),
     }
 }
 

@@ -171,28 +171,58 @@ fn tag(key: &str, value: &str) -> Tag {
     Tag::builder().key(key).value(value).build().unwrap()
 }
 
-/// Makes an instance with tags, `key=value`.
+/// Understands tags, `key=value`.
+fn tags_of(pairs: &[&str]) -> Vec<aws_sdk_rds::types::Tag> {
+    let tag = |pair: &&str| {
+        let (key, value) = pair.split_once('=').unwrap();
+        let tag = aws_sdk_rds::types::Tag::builder().key(key).value(value);
+        tag.build()
+    };
+    pairs.iter().map(tag).collect()
+}
+
+/// Makes an instance with tags.
 async fn make_database(front: &Front, at: (&str, &'static str), id: &str, tags: &[&str]) {
     let (account, region) = at;
     let client = aws_sdk_rds::Client::new(&front.sdk(account, region));
     let call = client.create_db_instance().db_instance_identifier(id);
     let call = call.db_instance_class("db.t3.micro").engine("postgres");
     let call = call.allocated_storage(20).master_username("root");
-    let mut call = call.master_user_password("a-password-of-a-master");
-    for tag in tags {
-        let (key, value) = tag.split_once('=').unwrap();
-        let tag = aws_sdk_rds::types::Tag::builder().key(key).value(value);
-        call = call.tags(tag.build());
-    }
+    let call = call.master_user_password("a-password-of-a-master");
+    let call = call.set_tags(Some(tags_of(tags)));
     call.send().await.unwrap();
+}
+
+/// Makes the cluster `aurora`, whose second member has no tags.
+async fn make_cluster(front: &Front, account: &str, tags: &[&str]) {
+    let rds = aws_sdk_rds::Client::new(&front.sdk(account, REGION));
+    let cluster = rds.create_db_cluster().db_cluster_identifier("aurora");
+    let cluster = cluster
+        .engine("aurora-postgresql")
+        .master_username("root")
+        .master_user_password("a-password-of-a-master")
+        .database_name("shop")
+        .set_tags(Some(tags_of(tags)));
+    cluster.send().await.unwrap();
+    for (member, tags) in [("aurora-1", tags), ("aurora-2", &[])] {
+        let call = rds.create_db_instance().db_instance_identifier(member);
+        let call = call
+            .db_instance_class("db.r5.large")
+            .db_cluster_identifier("aurora");
+        let call = call.engine("aurora-postgresql");
+        let call = call.set_tags(Some(tags_of(tags)));
+        call.send().await.unwrap();
+    }
 }
 
 /// Asks moto for what no SDK here asks for.
 async fn moto(account: &str, service: &str, method: &str, path: &str, body: &str) -> String {
     let url = format!("{}{path}", Emulator::moto().url());
     let request = http_client().request(method.parse().unwrap(), url);
+    // Where a bucket may be made without saying where.
+    let region = if service == "s3" { "us-east-1" } else { REGION };
     let scope = format!(
-        "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
+        "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20260101/{region}/{service}/aws4_request, SignedHeaders=host, Signature=0"
     );
     let request = request
         .header("authorization", scope)
@@ -285,34 +315,9 @@ async fn databases_ask_by_tags_and_what_is_missing_is_told_on_that_one_alone() {
     .await;
     make_database(&front, (ID, REGION), "half", &by_token).await;
     make_database(&front, (ID, "eu-west-2"), "good", &["apono-connect=false"]).await;
-    let rds = aws_sdk_rds::Client::new(&front.sdk(ID, REGION));
-    let cluster = rds.create_db_cluster().db_cluster_identifier("aurora");
-    let cluster = cluster.engine("aurora-postgresql").master_username("root");
-    let mut cluster = cluster
-        .master_user_password("a-password-of-a-master")
-        .database_name("shop");
-    for (key, value) in [
-        ("apono-connect", "true"),
-        ("apono-auth-type", "password"),
-        ("apono-secret", "prod/shop"),
-    ] {
-        let tag = aws_sdk_rds::types::Tag::builder().key(key).value(value);
-        cluster = cluster.tags(tag.build());
-    }
-    cluster.send().await.unwrap();
-    for (member, tags) in [("aurora-1", &by_token[..]), ("aurora-2", &[])] {
-        let call = rds.create_db_instance().db_instance_identifier(member);
-        let call = call
-            .db_instance_class("db.r5.large")
-            .db_cluster_identifier("aurora");
-        let mut call = call.engine("aurora-postgresql");
-        for tag in tags {
-            let (key, value) = tag.split_once('=').unwrap();
-            let tag = aws_sdk_rds::types::Tag::builder().key(key).value(value);
-            call = call.tags(tag.build());
-        }
-        call.send().await.unwrap();
-    }
+    let by_password = ["apono-connect=true", "apono-auth-type=password"];
+    let secret = "apono-secret=prod/shop";
+    make_cluster(&front, ID, &[by_password[0], by_password[1], secret]).await;
 
     let items = list(&account(&front, integration(), ID, &[REGION, "eu-west-2"])).await;
     let of = |name: &str, region: &str| {

@@ -113,7 +113,7 @@ wire! {
         /// The integration it would be; only for what asks by itself to be managed. With status `error` it cannot be one yet, and `problem`
         /// says why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub discovered: Option<DiscoveredSpec>,
+        pub discovered: Option<Box<DiscoveredSpec>>,
     }
 }
 

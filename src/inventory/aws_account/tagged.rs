@@ -48,10 +48,8 @@ impl Walk<'_> {
         let (kind, place) = thing(arn)?;
         let named = found.tags().iter().find(|tag| tag.key() == "Name");
         // People name instances by this tag; a bucket has a name.
-        let name = match kind {
-            ResourceKind::AwsEc2Instance => named.map_or(place, Tag::value),
-            _ => place,
-        };
+        let named = named.filter(|_| kind == ResourceKind::AwsEc2Instance);
+        let name = named.map_or(place, Tag::value);
         let mut record = self.record(kind, part, (place, name, arn));
         let tags = found.tags().iter();
         record.tags = tags

@@ -69,6 +69,12 @@ impl Store {
     ) -> Result<IntegrationView, PlaneError> {
         self.write(|tx| {
             let parent = tx.parent(tx.integration_named(integration)?.id)?;
+            if parent.state != "active" {
+                return Err(PlaneError::conflict(
+                    "integration_retiring",
+                    format!("integration `{}` is not looked at any more", parent.name),
+                ));
+            }
             let found = tx.found(&parent, &new.resource)?;
             if let Some(problem) = found.problem() {
                 return Err(PlaneError::conflict(
@@ -277,7 +283,10 @@ impl Found {
     fn read(row: &Row<'_>) -> rusqlite::Result<Option<Self>> {
         let resource: ResourceRecord = from_json(row, "record")?;
         let asks = resource.discovered.clone();
-        Ok(asks.map(|asks| Self { resource, asks }))
+        Ok(asks.map(|asks| Self {
+            resource,
+            asks: *asks,
+        }))
     }
 
     fn problem(&self) -> Option<&str> {

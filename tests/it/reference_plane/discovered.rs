@@ -213,4 +213,15 @@ async fn with_connect_discovered_they_become_integrations_by_themselves_and_reti
         )
         .await;
     assert_eq!(discovered(&plane).await[2], pair("orders", "added"));
+    // Where it was found is not looked at any more; it stays in use.
+    plane.order("integrations/account/retire", json!({})).await;
+    let (status, refused) = plane
+        .admin(
+            "integrations/account/discovered",
+            json!({"resource": "hostile"}),
+        )
+        .await;
+    let reason = text(&refused["error"]["reason"]);
+    assert_eq!((status, reason), (409, "integration_retiring".to_owned()));
+    assert_eq!(integration(&plane, "orders").await["state"], "active");
 }
