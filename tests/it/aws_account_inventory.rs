@@ -220,14 +220,17 @@ async fn moto(account: &str, service: &str, method: &str, path: &str, body: &str
     let url = format!("{}{path}", Emulator::moto().url());
     let request = http_client().request(method.parse().unwrap(), url);
     // Where a bucket may be made without saying where.
-    let region = if service == "s3" { "us-east-1" } else { REGION };
+    let (region, kind) = match service {
+        "s3" => ("us-east-1", "application/xml"),
+        _ => (REGION, "application/x-www-form-urlencoded"),
+    };
     let scope = format!(
         "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20260101/{region}/{service}/aws4_request, SignedHeaders=host, Signature=0"
     );
     let request = request
         .header("authorization", scope)
         .header("x-moto-account-id", account)
-        .header("content-type", "application/x-www-form-urlencoded")
+        .header("content-type", kind)
         .body(body.to_owned());
     let answer = request.send().await.unwrap();
     let (status, text) = (answer.status(), answer.text().await.unwrap());
