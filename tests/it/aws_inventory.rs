@@ -53,6 +53,7 @@ pub(crate) fn listing(front: &Front, integration: IntegrationId) -> Organization
         }),
         budgets: Budgets::new(PLENTY),
         given: Arc::new(HashSet::new),
+        members: None,
     }
 }
 

@@ -208,6 +208,8 @@ impl Listing {
             context: [].into(),
             permissions: ResourceKind::PostgresTable.permissions().to_vec(),
             status: RecordStatus::Active,
+            part: None,
+            discovered: None,
         }
     }
 
