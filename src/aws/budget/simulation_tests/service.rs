@@ -1,4 +1,4 @@
-//! A model of the service as it is documented, which counts whatever is over a limit.
+//! Owns a model of the service as it is documented, which counts whatever is over a limit. Never helps whoever calls it.
 
 use super::super::*;
 use crate::aws::AwsError;
