@@ -395,7 +395,7 @@ pub(crate) fn refused(code: &str, message: &str) -> Fault {
 #[tokio::test]
 async fn a_throttle_in_the_middle_costs_the_refused_page_and_nothing_else() {
     const ID: &str = "510000000003";
-    const ROLES: usize = 130;
+    const ROLES: usize = 105;
     let front = front(&[ID]).await;
     let iam = aws_sdk_iam::Client::new(&front.sdk(ID, REGION));
     for nth in 0..ROLES {
