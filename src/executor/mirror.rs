@@ -111,8 +111,9 @@ impl Executor {
         if known.as_ref() == Some(&integration) {
             return;
         }
-        if let Some(known) = known.filter(|known| points_elsewhere(known, &integration) && open > 0)
-        {
+        let registry = &self.parts.registry;
+        let moved = |known: &Integration| !registry.is_same_system(known, &integration);
+        if let Some(known) = known.filter(|known| open > 0 && moved(known)) {
             self.keep_settings(known, &integration, open).await;
             return;
         }
@@ -220,9 +221,4 @@ impl Executor {
                 .unwrap_or_else(PoisonError::into_inner),
         );
     }
-}
-
-/// Tells whether new settings lead to another system; a new secret reference or name does not.
-fn points_elsewhere(known: &Integration, ordered: &Integration) -> bool {
-    known.kind != ordered.kind || known.settings != ordered.settings
 }

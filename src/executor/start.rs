@@ -256,11 +256,11 @@ impl Executor {
                 TaskOutcome::Failed(failure)
             }
             (Kind::Start, Stands::Maybe) => self.undecided(grant),
-            (Kind::Start, Stands::Yes) => self.roll_back(grant, failure).await,
+            (Kind::Start, Stands::Prepared | Stands::Yes) => self.roll_back(grant, failure).await,
         }
     }
 
-    /// Ends a grant whose start had its effect and then failed. Only a closed end lets the failure stand as final.
+    /// Ends a grant whose start had its effect, or made something for it, and then failed. Only a closed end lets the failure stand as final.
     async fn roll_back(&self, grant: &Grant, failure: Failure) -> TaskOutcome {
         let mut watching = self.ensure_end(EndWarrant {
             grant: grant.clone(),

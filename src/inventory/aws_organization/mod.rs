@@ -27,7 +27,9 @@ use super::ids::stable_id;
 use super::{RecordSender, Source, SourceError};
 use crate::aws::budget::Budgets;
 use crate::aws::{AwsError, Chain, Purpose, Sessions};
-use crate::domain::{ErrorClass, IntegrationId, InventoryRecord, RecordStatus, ResourceKind};
+use crate::domain::{
+    ErrorClass, IntegrationId, InventoryRecord, Permission, RecordStatus, ResourceKind,
+};
 use async_trait::async_trait;
 use calls::Calls;
 use names::Names;
@@ -59,6 +61,10 @@ pub struct OrganizationListing {
     pub chain: Chain,
     /// Organizational units left out with all below them.
     pub excluded: BTreeSet<String>,
+    /// Permissions the integration declares: reported with every account.
+    pub declared: Vec<Permission>,
+    /// Key of the tag on permission sets connectors made for a grant or a person: nobody can ask for those, so they are left out.
+    pub made_mark: &'static str,
     /// The way to AWS.
     pub sessions: Sessions,
     /// One budget per Identity Center instance, shared with whoever gives and takes access.

@@ -3,9 +3,12 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `settings` | what an integration can say |
-//! | `desk` | looks up instance, account, permission set, principal |
-//! | `service` | the calls, one request each |
+//! | `settings`, `declaration` | what an integration can say |
+//! | `desk`, `sets` | looks up instance, account, permission set, principal |
+//! | `declared`, `marks` | finds the set of a declared permission, and tells ours from others |
+//! | `service`, `set_calls`, `asking` | the calls, one request each |
+//! | `definition` | what a set holds, and the edits from one to another |
+//! | `set_life`, `upkeep` | makes, completes and removes sets of ours |
 //! | `note` | what must be known to end an assignment |
 //! | `landings` | until when orders may still take effect |
 //! | `start`, `end` | making and removing |
@@ -13,16 +16,25 @@
 //! | `given` | what an inventory has to know |
 //! | `trouble` | what an error means |
 
+mod asking;
+mod declaration;
+mod declared;
+mod definition;
 mod desk;
 mod end;
 mod given;
 mod landings;
+mod marks;
 mod note;
 mod observe;
 mod service;
+mod set_calls;
+mod set_life;
+mod sets;
 mod settings;
 mod start;
 mod trouble;
+mod upkeep;
 
 use super::{
     Applied, CheckReport, CleanedUp, Ended, Memory, Mended, RecordedGrant, Target, TargetError,
@@ -42,8 +54,11 @@ pub use given::{GivenAssignment, Reach, given};
 use jiff::SignedDuration;
 use landings::Landings;
 use observe::Seen;
+pub use marks::CONNECTOR_TAG;
 use settings::Settings;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use upkeep::Upkeep;
 
 /// The type of integration this target is for.
 pub const KIND: &str = "aws-organization";
@@ -76,7 +91,20 @@ impl TargetFactory for OrganizationTargets {
             late: self.late,
             seen: Seen::default(),
             landings: Landings::default(),
+            making: Landings::default(),
+            upkeep: Upkeep::default(),
         }))
+    }
+
+    /// Declarations say what sets of ours hold, not which organization it is.
+    fn is_same_system(&self, known: &Integration, ordered: &Integration) -> bool {
+        let leading = |integration: &Integration| -> BTreeMap<String, String> {
+            let settings = integration.settings.clone().into_iter();
+            settings
+                .filter(|(name, _)| !Settings::is_of_declarations(name))
+                .collect()
+        };
+        leading(known) == leading(ordered)
     }
 }
 
@@ -88,6 +116,9 @@ struct OrganizationTarget {
     late: SignedDuration,
     seen: Seen,
     landings: Landings,
+    /// The same for the making of permission sets.
+    making: Landings,
+    upkeep: Upkeep,
 }
 
 #[async_trait]
@@ -165,12 +196,12 @@ impl Target for OrganizationTarget {
     ) -> Result<Applied, TargetError> {
         self.same_order(permit, &start.grant)?;
         match &step.change {
+            Change::PreparePermissionSet { .. } => self.prepare(start).await,
             Change::Assign => self.assign(start).await,
             Change::Verify => self.verify(start).await,
             Change::MoveExpiry { .. } => self.extend(start).await,
             Change::Remember(_)
             | Change::PrepareAccessRole { .. }
-            | Change::PreparePermissionSet { .. }
             | Change::PrepareUser { .. }
             | Change::GiveRights
             | Change::StartGrant(_)
@@ -199,7 +230,7 @@ impl Target for OrganizationTarget {
     }
 
     async fn clean_up(&self) -> Result<Vec<CleanedUp>, TargetError> {
-        Ok(Vec::new())
+        self.clean_sets().await
     }
 
     async fn recorded(&self) -> Result<Vec<RecordedGrant>, TargetError> {
@@ -207,7 +238,7 @@ impl Target for OrganizationTarget {
     }
 
     async fn mend(&self) -> Result<Vec<Mended>, TargetError> {
-        Ok(Vec::new())
+        self.mend_sets().await
     }
 
     async fn hold(&self, _wanted: bool) {}
