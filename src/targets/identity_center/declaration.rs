@@ -20,7 +20,8 @@ const LONGEST_POLICY_NAME: usize = 128;
 const LONGEST_PATH: usize = 512;
 const LONGEST_ARN: usize = 2_048;
 /// What a set says of itself where its declaration says nothing.
-const DESCRIPTION: &str = "Made by apono-connector for access with an end. Do not change or assign it.";
+const DESCRIPTION: &str =
+    "Made by apono-connector for access with an end. Do not change or assign it.";
 /// Letters of the hash in the name of a set of ours: 50 bits.
 const HASH: usize = 10;
 /// What AWS takes for the name of a permission set.
@@ -117,7 +118,9 @@ impl Written {
 /// Returns a duration in the one form in which AWS gives it back.
 fn session(text: &str) -> Result<String, String> {
     let proper = text.starts_with("PT") && !text.contains(char::is_whitespace);
-    let span = proper.then(|| text.parse::<SignedDuration>().ok()).flatten();
+    let span = proper
+        .then(|| text.parse::<SignedDuration>().ok())
+        .flatten();
     let whole = span.filter(|span| span.subsec_nanos() == 0 && SESSIONS.contains(&span.as_secs()));
     let seconds = whole.map(|span| span.as_secs()).ok_or_else(|| {
         format!(
@@ -139,9 +142,7 @@ fn session(text: &str) -> Result<String, String> {
 }
 
 fn check_description(text: &str) -> Result<(), String> {
-    let allowed = |c| {
-        matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{a1}'..='\u{ff}')
-    };
+    let allowed = |c| matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{a1}'..='\u{ff}');
     if (1..=LONGEST_DESCRIPTION).contains(&text.chars().count()) && text.chars().all(allowed) {
         return Ok(());
     }
@@ -187,7 +188,9 @@ fn check_policy(key: &str, policy: &CustomerPolicy) -> Result<(), String> {
             shown(name)
         ));
     }
-    let between = path.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
+    let between = path
+        .strip_prefix('/')
+        .and_then(|rest| rest.strip_suffix('/'));
     let is_path = path == "/"
         || between.is_some_and(|parts| parts.split('/').all(|part| is_name(part, LONGEST_PATH)));
     if is_path && path.len() <= LONGEST_PATH {
@@ -204,14 +207,23 @@ fn check_inline(policy: &Value) -> Result<(), String> {
         return Err("`inline_policy` has no `Statement`".to_owned());
     }
     // AWS takes no others, and JSON needs none.
-    if policy.to_string().chars().all(|c| matches!(c, ' '..='\u{ff}')) {
+    if policy
+        .to_string()
+        .chars()
+        .all(|c| matches!(c, ' '..='\u{ff}'))
+    {
         return Ok(());
     }
     Err("`inline_policy` must be made of the characters of Latin-1".to_owned())
 }
 
 /// Returns the name of the set of ours that belongs to an owner: the beginning of the permission's, and a hash of all that makes it one.
-pub(super) fn set_name(connector: &str, integration: &str, permission: &str, owner: &str) -> String {
+pub(super) fn set_name(
+    connector: &str,
+    integration: &str,
+    permission: &str,
+    owner: &str,
+) -> String {
     let mut hasher = Sha256::new();
     for part in [connector, integration, permission, owner] {
         hasher.update((part.len() as u64).to_be_bytes());
@@ -258,16 +270,28 @@ mod tests {
 
     #[test]
     fn hostile_declarations_are_refused_in_words() {
-        let many: Vec<String> = (0..21).map(|n| format!("\"arn:aws:iam::aws:policy/P{n}\"")).collect();
+        let many: Vec<String> = (0..21)
+            .map(|n| format!("\"arn:aws:iam::aws:policy/P{n}\""))
+            .collect();
         let many = format!("{{\"managed_policies\": [{}]}}", many.join(","));
         let with = |more: &str| format!("{{\"managed_policies\": [\"{READ}\"], {more}}}");
-        let deep = with(&format!("\"inline_policy\": {{\"Statement\": {}{}}}", "[".repeat(1500), "]".repeat(1500)));
+        let deep = with(&format!(
+            "\"inline_policy\": {{\"Statement\": {}{}}}",
+            "[".repeat(1500),
+            "]".repeat(1500)
+        ));
         for (text, words) in [
             (String::new(), "cannot be understood"),
             ("[]".into(), "cannot be understood"),
             ("{}".into(), "gives nothing"),
-            (with("\"managed_policys\": []"), "unknown field `managed_policys`"),
-            (with("\"description\": \"a\", \"description\": \"b\""), "duplicate field `description`"),
+            (
+                with("\"managed_policys\": []"),
+                "unknown field `managed_policys`",
+            ),
+            (
+                with("\"description\": \"a\", \"description\": \"b\""),
+                "duplicate field `description`",
+            ),
             (with("\"description\": \"\""), "`description`"),
             (with("\"description\": \"\\u4e16\""), "`description`"),
             (with("\"session_duration\": \"PT59M59S\""), "PT1H to PT12H"),
@@ -278,21 +302,51 @@ mod tests {
             (with("\"session_duration\": 3600"), "cannot be understood"),
             (with("\"inline_policy\": {}"), "no `Statement`"),
             (with("\"inline_policy\": \"{}\""), "cannot be understood"),
-            (with("\"inline_policy\": {\"Statement\": \"\\u0100\"}"), "Latin-1"),
+            (
+                with("\"inline_policy\": {\"Statement\": \"\\u0100\"}"),
+                "Latin-1",
+            ),
             (with("\"permissions_boundary\": {}"), "cannot be understood"),
-            (with("\"permissions_boundary\": {\"managed_policy\": \"x\"}"), "`permissions_boundary` holds `x`"),
-            (with("\"customer_managed_policies\": [{\"name\": \"a/b\"}]"), "holds the name `a/b`"),
-            (with("\"customer_managed_policies\": [{\"name\": \"a\", \"path\": \"x\"}]"), "holds the path `x`"),
-            (with("\"customer_managed_policies\": [{\"name\": \"a\", \"pfad\": \"/\"}]"), "unknown field `pfad`"),
-            (with("\"customer_managed_policies\": [{\"name\": \"a\"}, {\"name\": \"a\"}]"), "twice"),
-            ("{\"managed_policies\": [\"arn:aws:iam::222222222222:policy/own\"]}".into(), "must be the ARN of a policy of AWS"),
-            ("{\"managed_policies\": [\"arn:aws:iam::aws:policy/\"]}".into(), "must be the ARN of a policy of AWS"),
+            (
+                with("\"permissions_boundary\": {\"managed_policy\": \"x\"}"),
+                "`permissions_boundary` holds `x`",
+            ),
+            (
+                with("\"customer_managed_policies\": [{\"name\": \"a/b\"}]"),
+                "holds the name `a/b`",
+            ),
+            (
+                with("\"customer_managed_policies\": [{\"name\": \"a\", \"path\": \"x\"}]"),
+                "holds the path `x`",
+            ),
+            (
+                with("\"customer_managed_policies\": [{\"name\": \"a\", \"pfad\": \"/\"}]"),
+                "unknown field `pfad`",
+            ),
+            (
+                with("\"customer_managed_policies\": [{\"name\": \"a\"}, {\"name\": \"a\"}]"),
+                "twice",
+            ),
+            (
+                "{\"managed_policies\": [\"arn:aws:iam::222222222222:policy/own\"]}".into(),
+                "must be the ARN of a policy of AWS",
+            ),
+            (
+                "{\"managed_policies\": [\"arn:aws:iam::aws:policy/\"]}".into(),
+                "must be the ARN of a policy of AWS",
+            ),
             (many, "at most 20"),
             (deep, "cannot be understood"),
-            (with(&format!("\"description\": \"{}\"", "x".repeat(5000))), "at most 4096"),
+            (
+                with(&format!("\"description\": \"{}\"", "x".repeat(5000))),
+                "at most 4096",
+            ),
         ] {
             let problem = Declaration::parse(&text).unwrap_err();
-            assert!(problem.contains(words), "`{words}` is not in `{problem}`: {text}");
+            assert!(
+                problem.contains(words),
+                "`{words}` is not in `{problem}`: {text}"
+            );
         }
     }
 
@@ -310,9 +364,19 @@ mod tests {
         ];
         let different: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!(different.len(), names.len());
-        assert!(names.iter().all(|name| name.len() <= 32 && looks_made(name)));
+        assert!(
+            names
+                .iter()
+                .all(|name| name.len() <= 32 && looks_made(name))
+        );
         assert!(names[0].starts_with("Read-"));
-        for foreign in ["Read", "Read-", "Read-ABCDEFGHIJ", "Read-abcdefghi", "Read-abcdefgh01"] {
+        for foreign in [
+            "Read",
+            "Read-",
+            "Read-ABCDEFGHIJ",
+            "Read-abcdefghi",
+            "Read-abcdefgh01",
+        ] {
             assert!(!looks_made(foreign), "{foreign}");
         }
     }

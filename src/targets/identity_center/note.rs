@@ -109,7 +109,9 @@ impl Note {
 
     /// Tells whether the set was made for this grant alone.
     pub(super) fn is_own(&self) -> bool {
-        self.made.as_ref().is_some_and(|made| made.per == Per::Grant)
+        self.made
+            .as_ref()
+            .is_some_and(|made| made.per == Per::Grant)
     }
 
     /// Tells whether the permission set is known; until then nothing is ordered.

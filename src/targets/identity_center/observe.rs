@@ -116,7 +116,9 @@ impl OrganizationTarget {
                     pair(&note.triple),
                 )
             })
-            .filter(|(at, (_, set))| !set.is_empty() && at.is_none_or(|at| at.elapsed() >= LOOK_AGE))
+            .filter(|(at, (_, set))| {
+                !set.is_empty() && at.is_none_or(|at| at.elapsed() >= LOOK_AGE)
+            })
             .collect();
         stale.sort();
         stale.dedup();

@@ -41,7 +41,10 @@ impl Service {
             .set_description(definition.description.clone())
             .set_session_duration(definition.session.clone())
             .set_tags(Some(tags(OPERATION, marks)?));
-        let sending = call.customize().interceptor(NotAfter::new(not_after)).send();
+        let sending = call
+            .customize()
+            .interceptor(NotAfter::new(not_after))
+            .send();
         let answer = by.one(OPERATION, sending).await?;
         let set = answer.permission_set.and_then(|set| set.permission_set_arn);
         set.ok_or_else(|| {
@@ -66,7 +69,10 @@ impl Service {
             }};
         }
         match edit {
-            Edit::Update { description, session } => send!(
+            Edit::Update {
+                description,
+                session,
+            } => send!(
                 "sso:UpdatePermissionSet",
                 update_permission_set,
                 set_description = description.clone(),
@@ -141,7 +147,9 @@ impl Service {
         };
         let operation = "sso:ListCustomerManagedPolicyReferencesInPermissionSet";
         let listed = by.all(operation, ask, |answer| {
-            let policies = answer.customer_managed_policy_references.unwrap_or_default();
+            let policies = answer
+                .customer_managed_policy_references
+                .unwrap_or_default();
             (policies, answer.next_token)
         });
         let customer = listed.await?.into_iter().map(policy).collect();
@@ -167,7 +175,9 @@ impl Service {
     /// Removes a permission set; a conflict while it is in use anywhere.
     pub(super) async fn delete_set(&self, by: Asking<'_>, arn: &str) -> Result<(), AwsError> {
         let call = on!(self, delete_permission_set, by, arn);
-        by.one("sso:DeletePermissionSet", call.send()).await.map(drop)
+        by.one("sso:DeletePermissionSet", call.send())
+            .await
+            .map(drop)
     }
 
     /// Reads the tags of a permission set; nothing when it does not exist.
@@ -194,7 +204,9 @@ impl Service {
     ) -> Result<(), AwsError> {
         const OPERATION: &str = "sso:TagResource";
         let call = self.sso.tag_resource().instance_arn(&by.instance.arn);
-        let call = call.resource_arn(arn).set_tags(Some(tags(OPERATION, marks)?));
+        let call = call
+            .resource_arn(arn)
+            .set_tags(Some(tags(OPERATION, marks)?));
         by.one(OPERATION, call.send()).await.map(drop)
     }
 
@@ -237,7 +249,9 @@ impl Service {
         let answer = call.send().await;
         let answer = answer.map_err(|error| refused("sso:ProvisionPermissionSet", error))?;
         let status = answer.permission_set_provisioning_status;
-        Ok(status.and_then(|status| status.request_id).unwrap_or_default())
+        Ok(status
+            .and_then(|status| status.request_id)
+            .unwrap_or_default())
     }
 }
 
@@ -252,7 +266,12 @@ fn reference(policy: &CustomerPolicy) -> Result<CustomerManagedPolicyReference, 
         .name(&policy.name)
         .path(&policy.path)
         .build();
-    reference.map_err(|error| invalid("sso:AttachCustomerManagedPolicyReferenceToPermissionSet", &error))
+    reference.map_err(|error| {
+        invalid(
+            "sso:AttachCustomerManagedPolicyReferenceToPermissionSet",
+            &error,
+        )
+    })
 }
 
 fn boundary(wanted: &Boundary) -> Result<PermissionsBoundary, AwsError> {

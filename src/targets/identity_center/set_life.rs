@@ -70,7 +70,9 @@ impl OrganizationTarget {
         };
         let mut holds = None;
         if set.arn.is_empty() {
-            (set.arn, holds) = self.make(&bench, (grant, note), declaration, &marks).await?;
+            (set.arn, holds) = self
+                .make(&bench, (grant, note), declaration, &marks)
+                .await?;
         }
         let is_new = holds.is_some();
         let edits = complete(&bench, &set, &declaration.definition, holds).await?;
@@ -118,9 +120,17 @@ impl OrganizationTarget {
                 note.set_name
             );
             let hint = "declare it again, or ask for another permission";
-            refused(ErrorClass::NeedsOperator, "permission_undeclared", message, hint)
+            refused(
+                ErrorClass::NeedsOperator,
+                "permission_undeclared",
+                message,
+                hint,
+            )
         })?;
-        let person = (note.triple.principal_type.as_str(), note.triple.principal.as_str());
+        let person = (
+            note.triple.principal_type.as_str(),
+            note.triple.principal.as_str(),
+        );
         let owner = owner(made.per, grant, person);
         let marks = Marks {
             connector: settings.connector.as_str().to_owned(),
@@ -143,7 +153,11 @@ impl OrganizationTarget {
         marks: &Marks,
     ) -> Result<(String, Option<Definition>), TargetError> {
         let by = bench.by();
-        let new = (note.set_name.as_str(), &declaration.definition, &marks.write());
+        let new = (
+            note.set_name.as_str(),
+            &declaration.definition,
+            &marks.write(),
+        );
         let until = self.may_sign_until(grant, note);
         let error = match bench.service.create_set(by, new, until).await {
             Ok(arn) => {
@@ -225,7 +239,9 @@ pub(super) async fn complete(
             match bench.service.edit(bench.by(), &set.arn, &edit).await {
                 Ok(()) => done += 1,
                 // Done by a call whose answer was lost, or not yet possible: what the set holds tells.
-                Err(error) if matches!(error.class(), ErrorClass::Conflict | ErrorClass::NotFound) => {
+                Err(error)
+                    if matches!(error.class(), ErrorClass::Conflict | ErrorClass::NotFound) =>
+                {
                     last = Some(error);
                     break;
                 }
@@ -272,7 +288,9 @@ pub(super) async fn bring_to(
     };
     let deadline = Instant::now() + LONGEST_OPERATION;
     let unclear = |why: String| {
-        let message = format!("it is not known whether account {account} has the new definition of its permission set: {why}");
+        let message = format!(
+            "it is not known whether account {account} has the new definition of its permission set: {why}"
+        );
         TargetError::new(ErrorClass::Transient, "provisioning_unclear", message)
     };
     match center.operations.watch(watched, deadline).await {
@@ -283,7 +301,8 @@ pub(super) async fn bring_to(
             return Err(failed("bring the permission set to the account", &reason));
         }
         Finished::Lost { trouble } => {
-            let why = trouble.map_or_else(|| "it did not end in time".to_owned(), |e| e.to_string());
+            let why =
+                trouble.map_or_else(|| "it did not end in time".to_owned(), |e| e.to_string());
             return Err(unclear(why));
         }
     }

@@ -128,13 +128,15 @@ fn declared(integration: &Integration) -> Result<BTreeMap<String, Declaration>, 
 
 fn unused(integration: &Integration, text: &str) -> Result<i64, TargetError> {
     let seconds = text.parse().ok();
-    seconds.filter(|seconds| (0..=LONGEST_UNUSED_S).contains(seconds)).ok_or_else(|| {
-        let problem = format!(
-            "`{KEEP_UNUSED}` is `{}`, must be 0 to {LONGEST_UNUSED_S} seconds",
-            shown(text)
-        );
-        refused(integration, problem)
-    })
+    seconds
+        .filter(|seconds| (0..=LONGEST_UNUSED_S).contains(seconds))
+        .ok_or_else(|| {
+            let problem = format!(
+                "`{KEEP_UNUSED}` is `{}`, must be 0 to {LONGEST_UNUSED_S} seconds",
+                shown(text)
+            );
+            refused(integration, problem)
+        })
 }
 
 fn portal(integration: &Integration, url: &str) -> Result<String, TargetError> {

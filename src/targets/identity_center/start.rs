@@ -28,7 +28,10 @@ impl OrganizationTarget {
         let service = self.desk.service(Purpose::Grant(grant.id)).await?;
         let earlier = Note::demand(grant.id, start.checkpoint.as_ref())?;
         let found = self.desk.find(&service, grant, earlier.as_ref()).await?;
-        if let Some(note) = earlier.as_ref().filter(|note| !note.is_about(&found.triple)) {
+        if let Some(note) = earlier
+            .as_ref()
+            .filter(|note| !note.is_about(&found.triple))
+        {
             let message = format!(
                 "grant `{}` was begun for {} `{}` and permission set `{}`, which have other ids by now",
                 grant.id, note.triple.principal_type, note.principal_name, note.set_name
@@ -61,12 +64,15 @@ impl OrganizationTarget {
             session: found.set.session.clone(),
             made: found.wanted.as_ref().map(|wanted| wanted.made.clone()),
         };
-        let prepare = found.wanted.filter(|wanted| wanted.is_unready).map(|_| Step {
-            note: format!("make or complete permission set `{}`", note.set_name),
-            change: Change::PreparePermissionSet {
-                name: note.set_name.clone(),
-            },
-        });
+        let prepare = found
+            .wanted
+            .filter(|wanted| wanted.is_unready)
+            .map(|_| Step {
+                note: format!("make or complete permission set `{}`", note.set_name),
+                change: Change::PreparePermissionSet {
+                    name: note.set_name.clone(),
+                },
+            });
         Ok(Plan {
             steps: self.steps(grant, note, (stands, prepare), earlier.as_ref())?,
         })

@@ -99,7 +99,9 @@ impl OrganizationTarget {
     /// Removes the sets of grants that are closed, as far as AWS lets go of them.
     pub(super) async fn clean_sets(&self) -> Result<Vec<CleanedUp>, TargetError> {
         let ended = self.memory.grants(self.desk.settings.integration);
-        let ended = ended.into_iter().filter(|known| known.phase == Phase::Closed);
+        let ended = ended
+            .into_iter()
+            .filter(|known| known.phase == Phase::Closed);
         let ended = ended.filter_map(|known| {
             let note = known.checkpoint.as_ref().and_then(Note::read)?;
             note.is_own().then_some((known.grant, note))
@@ -163,7 +165,12 @@ impl OrganizationTarget {
             set = found;
         }
         let own = Owner::Grant(grant.id);
-        if self.desk.own_marks(service, by, &set, &own).await?.is_none() {
+        if self
+            .desk
+            .own_marks(service, by, &set, &own)
+            .await?
+            .is_none()
+        {
             return Ok(Some(Vec::new()));
         }
         if self.remove(bench, &set).await? {
@@ -373,7 +380,10 @@ impl OrganizationTarget {
             Some(_) => {}
             None => {
                 marks.unused_since = Some(now);
-                bench.service.tag(bench.by(), &set.arn, &marks.write()).await?;
+                bench
+                    .service
+                    .tag(bench.by(), &set.arn, &marks.write())
+                    .await?;
                 self.note_marks(set, Some(marks));
             }
         }
@@ -411,14 +421,18 @@ impl OrganizationTarget {
         let owner = marks.owner.text();
         if matches!(marks.owner, Owner::Person(_)) {
             let name = &set.name;
-            let note = format!("took away {taken} assignments of permission set `{name}` of `{owner}` that no grant asked for");
+            let note = format!(
+                "took away {taken} assignments of permission set `{name}` of `{owner}` that no grant asked for"
+            );
             return Ok(Some(note));
         }
         if !self.remove(bench, set).await? {
             return Ok(None);
         }
         let name = &set.name;
-        Ok(Some(format!("removed permission set `{name}` of grant `{owner}`, which nobody knows, with {taken} assignments")))
+        Ok(Some(format!(
+            "removed permission set `{name}` of grant `{owner}`, which nobody knows, with {taken} assignments"
+        )))
     }
 
     async fn take_all_away(
