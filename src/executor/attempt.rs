@@ -32,7 +32,7 @@ pub(super) enum Acted {
 pub(super) enum Stands {
     /// Proven not.
     No,
-    /// Proven not, and something was made that must be taken away again where the start is given up.
+    /// Proven not, and something was made for it: the order is not handed back as untouched.
     Prepared,
     /// Nobody knows: the answer was lost.
     Maybe,

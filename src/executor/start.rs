@@ -251,16 +251,17 @@ impl Executor {
     ) -> TaskOutcome {
         match (kind, stands) {
             (Kind::Extend | Kind::Reset, _) => TaskOutcome::Failed(failure),
-            (Kind::Start, Stands::No) => {
+            // What was prepared gives nobody anything; its target takes away what no grant is for.
+            (Kind::Start, Stands::No | Stands::Prepared) => {
                 self.abandon(grant, kind).await;
                 TaskOutcome::Failed(failure)
             }
             (Kind::Start, Stands::Maybe) => self.undecided(grant),
-            (Kind::Start, Stands::Prepared | Stands::Yes) => self.roll_back(grant, failure).await,
+            (Kind::Start, Stands::Yes) => self.roll_back(grant, failure).await,
         }
     }
 
-    /// Ends a grant whose start had its effect, or made something for it, and then failed. Only a closed end lets the failure stand as final.
+    /// Ends a grant whose start had its effect and then failed. Only a closed end lets the failure stand as final.
     async fn roll_back(&self, grant: &Grant, failure: Failure) -> TaskOutcome {
         let mut watching = self.ensure_end(EndWarrant {
             grant: grant.clone(),

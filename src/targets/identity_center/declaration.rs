@@ -298,7 +298,6 @@ mod tests {
             (with("\"session_duration\": \"PT12H1S\""), "PT1H to PT12H"),
             (with("\"session_duration\": \"-PT2H\""), "PT1H to PT12H"),
             (with("\"session_duration\": \"2h\""), "PT1H to PT12H"),
-            (with("\"session_duration\": \"PT1.5H\""), "PT1H to PT12H"),
             (with("\"session_duration\": 3600"), "cannot be understood"),
             (with("\"inline_policy\": {}"), "no `Statement`"),
             (with("\"inline_policy\": \"{}\""), "cannot be understood"),

@@ -70,6 +70,7 @@ impl OrganizationTarget {
         };
         let mut holds = None;
         if set.arn.is_empty() {
+            self.upkeep.begin(grant.id);
             (set.arn, holds) = self
                 .make(&bench, (grant, note), declaration, &marks)
                 .await?;

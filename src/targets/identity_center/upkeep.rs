@@ -13,7 +13,7 @@ use crate::aws::budget::Turn;
 use crate::domain::{ErrorClass, Grant, GrantId};
 use crate::targets::{CleanedUp, Mended, Phase, TargetError};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,6 +31,9 @@ const STRAY_GRACE: SignedDuration = SignedDuration::from_mins(10);
 /// Most sets of unknown grants, not over yet by their marks, that are removed in one go.
 const MOST_STRAYS: usize = 5;
 
+/// Most grants kept of which this process made the set; beyond it all are forgotten, and go as others nobody knows.
+const MOST_BEGUN: usize = 10_000;
+
 /// What was seen of sets of ours.
 #[derive(Debug, Default)]
 pub(super) struct Upkeep(Mutex<Seen>);
@@ -42,9 +45,21 @@ struct Seen {
     marks: HashMap<String, Option<Marks>>,
     /// When a set was first seen that nobody knows, by ARN.
     strays: HashMap<String, Timestamp>,
+    /// Grants this process made sets for: where nobody knows one any more, its start was given up.
+    begun: HashSet<GrantId>,
 }
 
 impl Upkeep {
+    /// Notes that a set was made for a grant, by this process.
+    pub(super) fn begin(&self, grant: GrantId) {
+        self.with(|seen| {
+            if seen.begun.len() >= MOST_BEGUN {
+                seen.begun.clear();
+            }
+            seen.begun.insert(grant);
+        });
+    }
+
     fn is_due(&self, declared: bool) -> bool {
         self.with(|seen| {
             let looked = seen.looked.replace(Instant::now());
@@ -405,6 +420,9 @@ impl OrganizationTarget {
         });
         let verdict = |marks: &Marks| {
             let listed = self.memory.listed_at();
+            if self.was_given_up(&marks.owner) && listed.is_some() {
+                return Verdict::Over;
+            }
             judge(marks.expiry, since, listed, (now, self.late))
         };
         match verdict(marks) {
@@ -433,6 +451,14 @@ impl OrganizationTarget {
         Ok(Some(format!(
             "removed permission set `{name}` of grant `{owner}`, which nobody knows, with {taken} assignments"
         )))
+    }
+
+    /// Tells whether this process began a grant that nobody knows any more.
+    fn was_given_up(&self, owner: &Owner) -> bool {
+        let Owner::Grant(grant) = owner else {
+            return false;
+        };
+        self.upkeep.with(|seen| seen.begun.contains(grant)) && self.phase(*grant).is_none()
     }
 
     async fn take_all_away(
