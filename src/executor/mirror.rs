@@ -132,7 +132,7 @@ impl Executor {
     /// Keeps the old settings while grants are live there: their ends must find the server they started on.
     async fn keep_settings(&self, known: Integration, ordered: &Integration, open: usize) {
         let message = format!(
-            "integration `{}` was pointed elsewhere while {open} grants are open; the settings in force are kept until they have ended",
+            "integration `{}` was pointed elsewhere, or has settings that cannot be used, while {open} grants are open; the settings in force are kept until they have ended",
             ordered.id
         );
         tracing::error!(integration.id = %ordered.id, "{message}");

@@ -75,9 +75,11 @@ async fn declared_permissions_come_with_every_account_and_sets_made_for_grants_w
     let (items, ended) = walk(&AwsOrganization::new(listing).unpaced()).await;
     ended.unwrap();
     let records = |kind| {
-        let records = items.iter().filter_map(|item| match item {
-            InventoryItem::Resource(record) if record.kind == kind => Some(record),
-            _ => None,
+        let records = items.iter().filter_map(move |item| {
+            let InventoryItem::Resource(record) = item else {
+                return None;
+            };
+            (record.kind == kind).then_some(record)
         });
         records.collect::<Vec<_>>()
     };

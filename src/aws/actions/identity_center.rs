@@ -13,7 +13,8 @@ const INSTANCE_AND_ACCOUNT: &str =
 const ALL_THREE: &str = "`arn:aws:sso:::instance/ID`, `arn:aws:sso:::permissionSet/ID/*` and `arn:aws:sso:::account/ACCOUNT`";
 const TAGGED: &str = "`aws:ResourceTag` on instance and set, in a statement apart from the account";
 const REGION: &str = "`sso:PrimaryRegion`";
-const OURS: &str = "`aws:ResourceTag/apono-connector`";
+const OURS: &str =
+    "`aws:ResourceTag/apono-connector` on the set, in a statement apart from instance and account";
 const MADE: &str = "`aws:RequestTag/apono-connector`";
 const STORE_AND_USERS: &str =
     "`arn:aws:identitystore::ACCOUNT:identitystore/ID` and `arn:aws:identitystore:::user/*`";

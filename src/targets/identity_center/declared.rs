@@ -8,12 +8,16 @@ use super::marks::{Marks, Owner};
 use super::note::{Made, Note, Per};
 use super::service::{PermissionSet, Service};
 use super::trouble::refused;
+use crate::aws::Purpose;
+use crate::aws::budget::Turn;
 use crate::domain::{ErrorClass, Grant, shown};
 use crate::targets::TargetError;
 use std::time::Duration;
 
 /// How old the names of all sets may be. A foreign set of the name of a declaration is noticed no later.
 const FRESH: Duration = Duration::from_secs(60);
+/// Longest time a check takes to read names.
+const LONGEST_CHECK: Duration = Duration::from_secs(10);
 
 /// What a grant wants of a set of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +65,27 @@ impl Desk {
         });
         let is_unready = !is_ready;
         Ok((set, Wanted { made, is_unready }))
+    }
+
+    /// Says which declarations nobody can use, because a set that is not ours has their name. Nothing while not all names are known.
+    pub(super) async fn foreign_names(&self) -> Result<Vec<String>, TargetError> {
+        let declared = &self.settings.declared;
+        if declared.is_empty() {
+            return Ok(Vec::new());
+        }
+        let service = self.service(Purpose::Connector).await?;
+        let center = self.center().await?;
+        let looking = self
+            .sets
+            .refresh(&service, center.asking(Turn::Read), FRESH);
+        // The next check looks further.
+        if let Ok(looked) = tokio::time::timeout(LONGEST_CHECK, looking).await {
+            looked?;
+        }
+        let taken = declared
+            .keys()
+            .filter(|name| self.sets.named(name).is_some());
+        Ok(taken.map(|name| foreign(name).to_string()).collect())
     }
 
     /// Returns what the set of a permission and its owner is called.

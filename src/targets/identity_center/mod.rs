@@ -96,7 +96,8 @@ impl TargetFactory for OrganizationTargets {
         }))
     }
 
-    /// Declarations say what sets of ours hold, not which organization it is.
+    /// Declarations say what sets of ours hold, not which organization it is. Settings that cannot be used must not keep open grants from
+    /// their end.
     fn is_same_system(&self, known: &Integration, ordered: &Integration) -> bool {
         let leading = |integration: &Integration| -> BTreeMap<String, String> {
             let settings = integration.settings.clone().into_iter();
@@ -104,7 +105,7 @@ impl TargetFactory for OrganizationTargets {
                 .filter(|(name, _)| !Settings::is_of_declarations(name))
                 .collect()
         };
-        leading(known) == leading(ordered)
+        leading(known) == leading(ordered) && Settings::parse(ordered, &self.connector).is_ok()
     }
 }
 
@@ -152,7 +153,7 @@ impl Target for OrganizationTarget {
             );
         Ok(CheckReport {
             evidence,
-            warnings: Vec::new(),
+            warnings: self.desk.foreign_names().await?,
         })
     }
 

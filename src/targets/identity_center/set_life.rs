@@ -22,9 +22,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often a set is read and edited until it holds what it should. AWS refuses an edit while another one spreads.
-const ROUNDS: u32 = 6;
+const ROUNDS: u32 = 12;
 /// Longest pause between two rounds.
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_secs(1);
 /// AWS's words for an account whose last assignment of the set went meanwhile: nothing to bring there.
 const NOTHING_THERE: &str = "Assignment not found";
 

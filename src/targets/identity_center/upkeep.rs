@@ -47,6 +47,15 @@ struct Seen {
     strays: HashMap<String, Timestamp>,
     /// Grants this process made sets for: where nobody knows one any more, its start was given up.
     begun: HashSet<GrantId>,
+    /// ARN of the set looked at last: the next look begins after it, so that one that takes long does not keep others waiting for ever.
+    last: String,
+}
+
+/// What was remembered when a look began. Before anything is taken away it is asked for anew.
+struct Recalled {
+    phases: HashMap<GrantId, Phase>,
+    /// Names of the sets of grants that are not closed.
+    used: HashSet<String>,
 }
 
 impl Upkeep {
@@ -234,12 +243,18 @@ impl OrganizationTarget {
         };
         let by = bench.by();
         self.desk.sets.refresh(&service, by, LIST_AGE).await?;
-        let sets = self.desk.sets.all(looks_made);
+        let mut sets = self.desk.sets.all(looks_made);
         self.upkeep.forget_all_but(&sets);
+        let last = self.upkeep.with(|seen| seen.last.clone());
+        sets.sort_by(|one, other| {
+            (one.arn <= last, &one.arn).cmp(&(other.arn <= last, &other.arn))
+        });
+        let recalled = self.recall();
         let mut strays = 0;
         let mut trouble = None;
         for set in sets {
-            match self.look_after(&bench, &set, &mut strays).await {
+            self.upkeep.with(|seen| seen.last.clone_from(&set.arn));
+            match self.look_after(&bench, &set, &recalled, &mut strays).await {
                 Ok(Some(note)) => mended.push(Mended { note }),
                 Ok(None) => {}
                 // One set's trouble is not the others'.
@@ -254,21 +269,24 @@ impl OrganizationTarget {
         &self,
         bench: &Bench<'_>,
         set: &PermissionSet,
+        recalled: &Recalled,
         strays: &mut usize,
     ) -> Result<Option<String>, TargetError> {
         let Some(marks) = self.marks(bench, set).await? else {
             return Ok(None);
         };
         match &marks.owner {
-            Owner::Grant(grant) => match self.phase(*grant) {
+            Owner::Grant(grant) => match recalled.phases.get(grant) {
                 Some(Phase::Live) => self.keep_up(bench, set, &marks).await.map(|()| None),
                 // Whoever has it in hand looks after it.
                 Some(_) => Ok(None),
+                None if self.phase(*grant).is_some() => Ok(None),
                 None => self.end_stray(bench, set, &marks, strays).await,
             },
-            Owner::Person(_) if self.is_used(set) => {
+            Owner::Person(_) if recalled.used.contains(&set.name) => {
                 self.keep_up(bench, set, &marks).await.map(|()| None)
             }
+            Owner::Person(_) if self.recall().used.contains(&set.name) => Ok(None),
             Owner::Person(_) => {
                 let by = bench.by();
                 let accounts = bench.service.accounts_of_set(by, &set.arn, false).await?;
@@ -319,14 +337,20 @@ impl OrganizationTarget {
         known.map(|known| known.phase)
     }
 
-    /// Tells whether a grant that is not closed is given a set.
-    fn is_used(&self, set: &PermissionSet) -> bool {
+    fn recall(&self) -> Recalled {
         let known = self.memory.grants(self.desk.settings.integration);
-        let mut open = known.iter().filter(|known| known.phase != Phase::Closed);
-        open.any(|known| {
-            let note = known.checkpoint.as_ref().and_then(Note::read);
-            note.is_some_and(|note| note.set_name == set.name)
-        })
+        let open = known.iter().filter(|known| known.phase != Phase::Closed);
+        let names = open.filter_map(|known| {
+            let note = known.checkpoint.as_ref().and_then(Note::read)?;
+            Some(note.set_name)
+        });
+        Recalled {
+            used: names.collect(),
+            phases: known
+                .iter()
+                .map(|known| (known.grant.id, known.phase))
+                .collect(),
+        }
     }
 
     /// Makes a set that is in use hold what is declared by now, in every account that has it.
@@ -384,7 +408,7 @@ impl OrganizationTarget {
         };
         // A start that came meanwhile took the mark away.
         match marks.unused_since {
-            Some(since) if over(since) && !self.is_used(set) => {
+            Some(since) if over(since) && !self.recall().used.contains(&set.name) => {
                 if self.remove(bench, set).await? {
                     tracing::info!(
                         integration.id = %self.desk.settings.integration,

@@ -163,24 +163,6 @@ async fn settings_that_cannot_work_are_named_in_the_status() {
             "ids of organizational units",
         ),
         (
-            "bad-permission",
-            vec![
-                ("sso_region", "eu-west-1"),
-                ("management_role_arn", role),
-                ("permission.Auditor", "{\"policies\": []}"),
-            ],
-            "unknown field `policies`",
-        ),
-        (
-            "bad-owner",
-            vec![
-                ("sso_region", "eu-west-1"),
-                ("management_role_arn", role),
-                ("permission_set_per", "month"),
-            ],
-            "must be `grant` or `person`",
-        ),
-        (
             "wrong-region",
             vec![("sso_region", "us-east-1"), ("management_role_arn", role)],
             "primary region",

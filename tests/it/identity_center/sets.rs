@@ -1,11 +1,14 @@
 //! Permission sets of declared permissions: made on first use, kept as declared, removed with their grant or when unused.
 
 use super::{PROD, TEST, alice, organization};
-use crate::support::aws::front::{Account, Fault, Front, Name, Organization, PermissionSet};
+use crate::support::aws::front::{
+    Account, Fault, Front, Knobs, MANAGEMENT, Name, Organization, PermissionSet, Role,
+};
 use crate::support::aws::proxy::{Act, Proxy, Rule};
-use crate::support::realm::Realm;
+use crate::support::realm::{LATEST_LANDING_S, Realm};
 use serde_json::json;
 use std::fs;
+use std::time::Duration;
 
 const READ: &str = "arn:aws:iam::aws:policy/ReadOnlyAccess";
 const AUDIT: &str = "arn:aws:iam::aws:policy/SecurityAudit";
@@ -106,7 +109,15 @@ async fn a_declared_permission_is_made_for_each_grant_and_removed_with_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_declaration_reaches_the_sets_in_use_and_their_accounts() {
     let text = declared();
-    let realm = Realm::start(with_policies(), &[("permission.Auditor", &text)]).await;
+    // Like the real one: an edit spreads for a while, and a set is not let go of at once.
+    let slow = with_policies().knobs(Knobs {
+        edit_lock: Duration::from_millis(100),
+        deprovision_lag: Duration::from_secs(2),
+        due: (Duration::from_millis(100), Duration::from_millis(300)),
+        signature_age: Duration::from_secs(LATEST_LANDING_S),
+        ..Knobs::quick()
+    });
+    let realm = Realm::start(slow, &[("permission.Auditor", &text)]).await;
     let (front, account) = (&realm.front, place(0));
     let login = realm
         .grant(&account, "Auditor", "alice@example.com", "1h")
@@ -123,6 +134,23 @@ async fn a_changed_declaration_reaches_the_sets_in_use_and_their_accounts() {
             && set.session.as_deref() == Some("PT1H")
             && front.is_current(&account, &name)
     });
+    // One that cannot be used is not taken over while grants are open: they must find their end.
+    let bad = "--setting=permission.Auditor={}";
+    let change = ["integration", "change", "organization", bad];
+    realm.world.command(&change).unwrap();
+    realm.world.until("the bad one is told", |world| {
+        let seen = world.integration("organization");
+        let message = seen["message"].as_str().unwrap_or_default();
+        message.contains("settings that cannot be used")
+    });
+    assert!(front.is_assigned(&account, &name, &alice()));
+    let change = ["integration", "change", "organization", &setting];
+    realm.world.command(&change).unwrap();
+    realm
+        .world
+        .until("the good one is in force again", |world| {
+            world.integration("organization")["status"] == "active"
+        });
     // The grant goes on, and others begin with the new one.
     assert!(front.is_assigned(&account, &name, &alice()));
     let other = realm.grant(&account, "Auditor", "user:bob", "1h").unwrap();
@@ -381,4 +409,112 @@ async fn a_set_nobody_knows_goes_with_what_it_gives_when_its_marks_say_that_it_i
     realm.world.until("it is said", |world| {
         world.logs().contains("which nobody knows")
     });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_conditions_of_the_list_of_actions_are_enough_for_declared_permissions() {
+    let realm = Realm::prepare(with_policies(), &[]).await;
+    let (asked, ours) = (
+        "aws:RequestTag/apono-connector",
+        "aws:ResourceTag/apono-connector",
+    );
+    let allow = |actions: &[&str], key: Option<&str>| {
+        let mut statement = json!({"Effect": "Allow", "Action": actions, "Resource": "*"});
+        if let Some(key) = key {
+            statement["Condition"] = json!({"StringEquals": {key: "test-connector"}});
+        }
+        statement
+    };
+    let reads = [
+        "sso:List*",
+        "sso:Describe*",
+        "sso:Get*",
+        "identitystore:*",
+        "organizations:*",
+    ];
+    let edits = [
+        "sso:UpdatePermissionSet",
+        "sso:Attach*",
+        "sso:Detach*",
+        "sso:Put*",
+        "sso:Delete*Policy*",
+        "sso:DeletePermissions*",
+        "sso:DeletePermissionSet",
+    ];
+    let orders = ["sso:*AccountAssignment", "sso:ProvisionPermissionSet"];
+    let makes = ["sso:CreatePermissionSet", "sso:TagResource"];
+    // The instance has no tag of ours; the edits of a set need both.
+    let mut instance = allow(&edits, None);
+    instance["Resource"] = json!("arn:aws:sso:::instance/*");
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        allow(&reads, None),
+        allow(&orders, None),
+        allow(&makes, Some(asked)),
+        instance,
+        allow(&edits, Some(ours)),
+    ]});
+    let role = Role::new(MANAGEMENT, "narrow", MANAGEMENT);
+    let role = role.external_id("test-connector").policy(policy);
+    let arn = role.arn().to_owned();
+    realm.front.add_role(role);
+    let text = declared();
+    let settings = [
+        ("sso_region", "eu-west-1"),
+        ("management_role_arn", arn.as_str()),
+        ("permission.Auditor", text.as_str()),
+    ];
+    realm
+        .world
+        .add_integration_of("narrow", "aws-organization", &settings);
+    let mut realm = realm;
+    realm.begin();
+    let how = ["--permission", "Auditor", "--for", "1h"];
+    let resource = ["aws-organization-account", &place(0)];
+    let login = realm
+        .world
+        .grant_in("narrow", &resource, "alice@example.com", &how)
+        .unwrap();
+    assert_eq!(made(&realm.front).len(), 1);
+    end(&realm, &login.grant);
+    assert!(made(&realm.front).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn declarations_that_cannot_be_used_are_named_in_the_status() {
+    let mut realm = Realm::prepare(organization(), &[]).await;
+    let cases = [
+        (
+            "unknown",
+            "permission.Auditor",
+            "{\"policies\": []}",
+            "unknown field `policies`",
+        ),
+        ("level", "permission.ADMIN", "{}", "has no proper name"),
+        (
+            "owner",
+            "permission_set_per",
+            "month",
+            "must be `grant` or `person`",
+        ),
+        ("time", "permission_set_keep_unused_s", "-1", "must be 0 to"),
+    ];
+    let role = format!("arn:aws:iam::{MANAGEMENT}:role/apono-management");
+    for (name, setting, value, _) in cases {
+        let settings = [
+            ("sso_region", "eu-west-1"),
+            ("management_role_arn", role.as_str()),
+            (setting, value),
+        ];
+        realm
+            .world
+            .add_integration_of(name, "aws-organization", &settings);
+    }
+    realm.begin();
+    for (name, _, _, words) in cases {
+        realm.world.until(&format!("`{words}` is told"), |world| {
+            let seen = world.integration(name);
+            let message = seen["message"].as_str().unwrap_or_default();
+            seen["status"] == "error" && message.contains(words)
+        });
+    }
 }
