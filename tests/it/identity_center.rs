@@ -3,6 +3,7 @@
 mod late;
 mod preconditions;
 mod sets;
+mod standing;
 mod trouble;
 
 use crate::support::aws::front::{Account, Group, Knobs, Name, Organization, PermissionSet, User};

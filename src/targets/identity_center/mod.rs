@@ -8,7 +8,8 @@
 //! | `declared`, `marks` | finds the set of a declared permission, and tells ours from others |
 //! | `service`, `set_calls`, `asking` | the calls, one request each |
 //! | `definition` | what a set holds, and the edits from one to another |
-//! | `set_life`, `upkeep` | makes, completes and removes sets of ours |
+//! | `set_life`, `upkeep` | makes and completes sets of ours, and keeps them as declared |
+//! | `set_clean_up`, `strays` | removes those of ended grants, and those nobody knows |
 //! | `note` | what must be known to end an assignment |
 //! | `landings` | until when orders may still take effect |
 //! | `start`, `end` | making and removing |
@@ -29,10 +30,12 @@ mod note;
 mod observe;
 mod service;
 mod set_calls;
+mod set_clean_up;
 mod set_life;
 mod sets;
 mod settings;
 mod start;
+mod strays;
 mod trouble;
 mod upkeep;
 
