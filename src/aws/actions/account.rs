@@ -20,7 +20,7 @@ const READABLE: &str = "`aws:ResourceTag/apono-connector-read` = `true`";
 pub(super) const ACTIONS: &[Action] = actions! {
     call "iam:GetUser" [AccountAccess] "whether a user is there, and its mark", "no access can be given", OUR_USER, NONE;
     call "iam:ListUserTags" [AccountAccess] "the mark, and the tag that maps a person to an existing user", "users of ours cannot be told from others", OUR_USER, NONE;
-    call "iam:ListUsers" [AccountAccess AccountInventory] "finds the user a person is mapped to", "existing users cannot be used, users are not reported", ANY, NONE;
+    call "iam:ListUsers" [AccountAccess] "finds the user a person is mapped to", "existing users cannot be used", ANY, NONE;
     call "iam:CreateUser" [AccountAccess] "makes a person's user", "only existing users can be used", OUR_USER, MADE;
     call "iam:TagUser" [AccountAccess] "marks the user as ours", "no user can be made", OUR_USER, "`aws:TagKeys`";
     call "iam:UntagUser" [AccountAccess] "takes our notes off a mapped user", "notes stay on mapped users", OUR_USER, "`aws:TagKeys`";
@@ -56,21 +56,19 @@ pub(super) const ACTIONS: &[Action] = actions! {
     call "iam:PutUserPermissionsBoundary" [AccountAccess] "puts a boundary back that was taken off a user of ours", "a missing boundary is only reported", OUR_USER, BOUNDED;
     call "iam:GetAccountSummary" [AccountAccess] "quotas, before the first call", "full quotas are noticed in the middle of a start", ANY, NONE;
 
-    call "iam:GetRole" [AccountAccess AccountInventory] "whether a role is there, and whom it trusts", "roles cannot be given", ROLE, NONE;
+    call "iam:GetRole" [AccountAccess] "whether a role is there, and whom it trusts", "roles cannot be given", ROLE, NONE;
     call "iam:ListRoles" [AccountInventory] "all roles", "roles are not reported", ANY, NONE;
-    call "iam:ListRoleTags" [AccountInventory] "tags of roles", "roles are reported without tags", ROLE, NONE;
-    call "iam:GetGroup" [AccountAccess AccountInventory] "whether a group is there, and who is in it", "groups cannot be given, nor reported with their people", "`arn:aws:iam::ACCOUNT:group/*`", NONE;
+    call "iam:ListRoleTags" [AccountInventory] "tags of roles", "roles are not reported", ROLE, NONE;
+    call "iam:GetGroup" [AccountAccess] "whether a group is there", "groups cannot be given", "`arn:aws:iam::ACCOUNT:group/*`", NONE;
     call "iam:ListGroups" [AccountInventory] "all groups", "groups are not reported", ANY, NONE;
-    call "iam:GetPolicy" [AccountAccess AccountInventory] "whether a policy is there", "policies cannot be given", POLICY, NONE;
+    call "iam:GetPolicy" [AccountAccess] "whether a policy is there", "policies cannot be given", POLICY, NONE;
     call "iam:GetPolicyVersion" [AccountAccess] "its text and size", "policies are given without a check", POLICY, NONE;
-    call "iam:ListPolicies" [AccountInventory] "all customer managed policies", "policies are not reported", ANY, NONE;
-    call "iam:ListPolicyTags" [AccountInventory] "tags of policies", "policies are reported without tags", POLICY, NONE;
-    call "iam:ListEntitiesForPolicy" [AccountInventory] "who has a policy", "existing access by policies is not reported", POLICY, NONE;
-    call "tag:GetResources" [AccountInventory Rds] "buckets, instances and databases with their tags, in one list", "buckets and instances are not reported", ANY, NONE;
+    call "iam:ListPolicies" [AccountInventory] "customer managed policies, and those of AWS that are attached", "policies are not reported", ANY, NONE;
+    call "iam:ListPolicyTags" [AccountInventory] "tags of policies", "policies are not reported", POLICY, NONE;
+    call "tag:GetResources" [AccountInventory] "buckets and instances with their tags, in one list", "buckets and instances are not reported", ANY, NONE;
 
     call "rds:DescribeDBInstances" [Rds AccountInventory] "endpoint, port, resource id, engine, state and tags", "databases are neither found nor entered without an address", DATABASE, NONE;
     call "rds:DescribeDBClusters" [Rds AccountInventory] "writer and reader endpoint of a cluster", "clusters are neither found nor entered without an address", DATABASE, NONE;
-    call "rds:ListTagsForResource" [Rds] "tags of one instance or cluster", "databases cannot be found by their tags", DATABASE, NONE;
     need "rds-db:connect" [Rds] "the connector's own login by IAM; the token is made without a call", "databases can be entered by password only", "`arn:aws:rds-db:REGION:ACCOUNT:dbuser:RESOURCE_ID/USER`", NONE;
 
     call "secretsmanager:GetSecretValue" [SecretsManager] "reads the credential", "databases cannot be entered", SECRET, READABLE;
