@@ -127,6 +127,8 @@ pub(crate) async fn walk_if_asked() -> bool {
             hops: Vec::new(),
         },
         excluded: [].into(),
+        declared: Vec::new(),
+        made_mark: "apono-connector",
         sessions: Sessions::new(SessionsOptions {
             connector: ConnectorId::parse("bench").unwrap(),
             profile: None,

@@ -216,6 +216,8 @@ impl Walker {
             integration: id,
             chain: reach.chain.clone(),
             excluded: reach.excluded,
+            declared: reach.declared,
+            made_mark: identity_center::CONNECTOR_TAG,
             sessions: self.organizations.sessions.clone(),
             budgets: self.organizations.budgets.clone(),
             given: Arc::new(given),

@@ -32,6 +32,8 @@ pub(super) enum Acted {
 pub(super) enum Stands {
     /// Proven not.
     No,
+    /// Proven not, and something was made for it: the order is not handed back as untouched.
+    Prepared,
     /// Nobody knows: the answer was lost.
     Maybe,
     /// Proven that it does.
@@ -98,7 +100,7 @@ impl Executor {
         let mut begun = false;
         for step in steps {
             if view.cancel.is_cancelled() && !begun {
-                return Acted::NotBegun;
+                return not_begun(stands);
             }
             begun |= gives_access(&step.change);
             let outcome = if let Change::Remember(checkpoint) = &step.change {
@@ -106,18 +108,22 @@ impl Executor {
             } else {
                 self.step(work, &step).await
             };
-            match outcome {
-                Ok(applied) => progress.take(applied),
+            let applied = match outcome {
+                Ok(applied) => applied,
                 Err(error) => {
                     return Acted::Failed {
                         stands: stands.max(left_by(&step, &error)),
                         error,
                     };
                 }
+            };
+            stands = stands.max(made_by(&step.change));
+            if let Some(checkpoint) = &applied.checkpoint
+                && let Err(error) = self.remember(work, checkpoint, view).await
+            {
+                return Acted::Failed { error, stands };
             }
-            if starts(&step.change) {
-                stands = Stands::Yes;
-            }
+            progress.take(applied);
         }
         self.shared.slots.note(work.start.grant.integration, true);
         Acted::Done(progress)
@@ -217,11 +223,34 @@ fn stands_before(kind: Kind, steps: &[Step]) -> Stands {
     }
 }
 
+/// The order was taken back before anybody has access. What was prepared for it is not handed back as untouched.
+fn not_begun(stands: Stands) -> Acted {
+    if stands != Stands::Prepared {
+        return Acted::NotBegun;
+    }
+    let message = "the order was taken back before anything was given";
+    let error = TargetError::new(ErrorClass::Conflict, "called_back", message).undone();
+    Acted::Failed { error, stands }
+}
+
+/// What a step leaves that is done.
+fn made_by(change: &Change) -> Stands {
+    if starts(change) {
+        Stands::Yes
+    } else if matches!(change, Change::PreparePermissionSet { .. }) {
+        Stands::Prepared
+    } else {
+        Stands::No
+    }
+}
+
 /// An error the server gave rolled its transaction back; a lost answer proves nothing.
 fn left_by(step: &Step, error: &TargetError) -> Stands {
     let lost = error.class() == ErrorClass::Transient && !error.is_undone();
     if lost && starts(&step.change) {
         Stands::Maybe
+    } else if made_by(&step.change) == Stands::Prepared && !error.is_undone() {
+        Stands::Prepared
     } else {
         Stands::No
     }

@@ -111,8 +111,9 @@ impl Executor {
         if known.as_ref() == Some(&integration) {
             return;
         }
-        if let Some(known) = known.filter(|known| points_elsewhere(known, &integration) && open > 0)
-        {
+        let registry = &self.parts.registry;
+        let moved = |known: &Integration| !registry.is_same_system(known, &integration);
+        if let Some(known) = known.filter(|known| open > 0 && moved(known)) {
             self.keep_settings(known, &integration, open).await;
             return;
         }
@@ -131,7 +132,7 @@ impl Executor {
     /// Keeps the old settings while grants are live there: their ends must find the server they started on.
     async fn keep_settings(&self, known: Integration, ordered: &Integration, open: usize) {
         let message = format!(
-            "integration `{}` was pointed elsewhere while {open} grants are open; the settings in force are kept until they have ended",
+            "integration `{}` was pointed elsewhere, or has settings that cannot be used, while {open} grants are open; the settings in force are kept until they have ended",
             ordered.id
         );
         tracing::error!(integration.id = %ordered.id, "{message}");
@@ -221,9 +222,4 @@ impl Executor {
                 .unwrap_or_else(PoisonError::into_inner),
         );
     }
-}
-
-/// Tells whether new settings lead to another system; a new secret reference or name does not.
-fn points_elsewhere(known: &Integration, ordered: &Integration) -> bool {
-    known.kind != ordered.kind || known.settings != ordered.settings
 }

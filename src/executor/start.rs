@@ -251,7 +251,8 @@ impl Executor {
     ) -> TaskOutcome {
         match (kind, stands) {
             (Kind::Extend | Kind::Reset, _) => TaskOutcome::Failed(failure),
-            (Kind::Start, Stands::No) => {
+            // What was prepared gives nobody anything; its target takes away what no grant is for.
+            (Kind::Start, Stands::No | Stands::Prepared) => {
                 self.abandon(grant, kind).await;
                 TaskOutcome::Failed(failure)
             }

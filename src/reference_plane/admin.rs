@@ -29,6 +29,13 @@ pub struct NewIntegration {
     pub secret: Option<String>,
 }
 
+/// Changes settings of an integration.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ChangedSettings {
+    /// Settings by name; those not named stay, those that are empty are taken away.
+    pub settings: BTreeMap<String, String>,
+}
+
 /// An integration as people see it.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct IntegrationView {

@@ -14,7 +14,7 @@ pub use memory::{Memory, Phase, Remembered};
 pub use registry::{Registry, TargetFactory};
 
 use crate::domain::{
-    CredentialChange, Detail, EndReason, Evidence, Grant, GrantId, IntegrationId, Plan,
+    Checkpoint, CredentialChange, Detail, EndReason, Evidence, Grant, GrantId, IntegrationId, Plan,
     SettingsDigest, Start, Step,
 };
 use crate::policy::{EndWarrant, Permit};
@@ -138,6 +138,8 @@ pub struct Applied {
     pub started_at: Option<Timestamp>,
     /// What else the requester needs.
     pub details: Vec<Detail>,
+    /// What the step found out and an end must find again: kept on disk and with the control plane before the next step.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// The effect of one step of an end.
@@ -196,7 +198,7 @@ pub struct RecordedGrant {
     pub ended: Option<(Timestamp, EndReason)>,
     /// Whether the door was seen shut and the sessions gone.
     pub closed: bool,
-    /// Nothing stands that can be seen, and it may still appear: neither started nor abandoned.
+    /// Neither started nor abandoned, because what cannot be seen may still appear; or ended, and what is left behind is not gone yet.
     pub undecided: bool,
 }
 

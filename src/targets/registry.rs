@@ -12,6 +12,11 @@ pub trait TargetFactory: Send + Sync {
     /// # Errors
     /// When a setting is missing or cannot be understood.
     fn make(&self, integration: &Integration) -> Result<Arc<dyn Target>, TargetError>;
+
+    /// Tells whether changed settings lead to the same system as before, so that open grants find their end there.
+    fn is_same_system(&self, known: &Integration, ordered: &Integration) -> bool {
+        known.settings == ordered.settings
+    }
 }
 
 /// A target, and the settings it was made from.
@@ -68,6 +73,16 @@ impl Registry {
         let target = factory.make(integration)?;
         made.insert(integration.id, (digest, Arc::clone(&target)));
         Ok(target)
+    }
+
+    /// Tells whether changed settings lead to the same system as before; a new secret reference or name does.
+    #[must_use]
+    pub fn is_same_system(&self, known: &Integration, ordered: &Integration) -> bool {
+        let factory = self.factories.get(known.kind.as_str());
+        known.kind == ordered.kind
+            && factory.map_or(known.settings == ordered.settings, |factory| {
+                factory.is_same_system(known, ordered)
+            })
     }
 
     /// Forgets the target of an integration that is gone.

@@ -485,6 +485,8 @@ async fn databases_of_member_accounts_are_found_by_a_role_each_of_them_has() {
     make_database(&front, (OPEN, REGION), "orders", &tags).await;
     make_database(&front, (SHUT, REGION), "hidden", &tags).await;
     let source = AwsOrganization::new(OrganizationListing {
+        declared: Vec::new(),
+        made_mark: "apono-connector",
         integration: integration(),
         chain: Chain {
             region: crate::support::aws::front::REGION.to_owned(),

@@ -10,8 +10,8 @@ use apono_connector::aws::budget::{Budgets, Limits};
 use apono_connector::aws::{Chain, Sessions, SessionsOptions};
 use apono_connector::clock::SystemClock;
 use apono_connector::domain::{
-    AccessRecord, ConnectorId, ErrorClass, IntegrationId, InventoryRecord, RecordStatus,
-    ResourceKind,
+    AccessRecord, ConnectorId, ErrorClass, IntegrationId, InventoryRecord, Permission,
+    RecordStatus, ResourceKind,
 };
 use apono_connector::inventory::{
     Assignment, AwsOrganization, InventoryItem, OrganizationListing, RecordSender, Source,
@@ -44,6 +44,8 @@ pub(crate) fn listing(front: &Front, integration: IntegrationId) -> Organization
             hops: Vec::new(),
         },
         excluded: BTreeSet::new(),
+        declared: Vec::new(),
+        made_mark: "apono-connector",
         sessions: Sessions::new(SessionsOptions {
             connector: ConnectorId::parse("test-connector").unwrap(),
             profile: None,
@@ -60,6 +62,33 @@ pub(crate) fn listing(front: &Front, integration: IntegrationId) -> Organization
 fn of(front: &Front) -> OrganizationListing {
     let integration = IntegrationId::parse("018f0000-0000-7000-8000-000000000001").unwrap();
     listing(front, integration)
+}
+
+#[tokio::test]
+async fn declared_permissions_come_with_every_account_and_sets_made_for_grants_with_none() {
+    let made = PermissionSet::new("Auditor-abcdefghij").tag("apono-connector", "some");
+    let organization = Organization::new()
+        .permission_set(PermissionSet::new("ReadOnly"))
+        .permission_set(made);
+    let front = Front::start(organization).await;
+    let mut listing = of(&front);
+    listing.declared = vec![Permission::parse("Auditor").unwrap()];
+    let (items, ended) = walk(&AwsOrganization::new(listing).unpaced()).await;
+    ended.unwrap();
+    let records = |kind| {
+        let records = items.iter().filter_map(move |item| {
+            let InventoryItem::Resource(record) = item else {
+                return None;
+            };
+            (record.kind == kind).then_some(record)
+        });
+        records.collect::<Vec<_>>()
+    };
+    let sets = records(ResourceKind::AwsPermissionSet);
+    assert_eq!(sets.len(), 1);
+    assert_eq!(sets[0].name, "ReadOnly");
+    let accounts = records(ResourceKind::AwsOrganizationAccount);
+    assert_eq!(accounts[0].permissions[0].as_str(), "Auditor");
 }
 
 async fn walk(source: &AwsOrganization) -> (Vec<InventoryItem>, Result<u64, SourceError>) {

@@ -2,6 +2,7 @@
 
 mod late;
 mod preconditions;
+mod sets;
 mod standing;
 mod trouble;
 

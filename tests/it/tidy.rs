@@ -54,7 +54,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "targets/identity_center",
-        &["aws", "clock", "domain", "policy", "targets"],
+        &["aws", "clock", "domain", "policy", "retry", "targets"],
     ),
     // Orchestration: sees traits, never what stands behind them.
     (

@@ -13,7 +13,8 @@ const INSTANCE_AND_ACCOUNT: &str =
 const ALL_THREE: &str = "`arn:aws:sso:::instance/ID`, `arn:aws:sso:::permissionSet/ID/*` and `arn:aws:sso:::account/ACCOUNT`";
 const TAGGED: &str = "`aws:ResourceTag` on instance and set, in a statement apart from the account";
 const REGION: &str = "`sso:PrimaryRegion`";
-const OURS: &str = "`aws:ResourceTag/apono-connector`";
+const OURS: &str =
+    "`aws:ResourceTag/apono-connector` on the set, in a statement apart from instance and account";
 const MADE: &str = "`aws:RequestTag/apono-connector`";
 const STORE_AND_USERS: &str =
     "`arn:aws:identitystore::ACCOUNT:identitystore/ID` and `arn:aws:identitystore:::user/*`";
@@ -33,16 +34,12 @@ pub(super) const ACTIONS: &[Action] = actions! {
     call "organizations:DescribeOrganization" [OrganizationRead Assignments] "tells the management account", "targets in the management account are not noticed before AWS refuses them", ANY, NONE;
     call "organizations:ListRoots" [OrganizationRead Assignments] "where the walk over the OUs begins", "no inventory of the organization", ANY, NONE;
     call "organizations:ListOrganizationalUnitsForParent" [OrganizationRead Assignments] "the OUs below a root or an OU", "no inventory of the organization", NODE, NONE;
-    call "organizations:ListAccountsForParent" [OrganizationRead Assignments] "the accounts in an OU", "accounts have no OU path, excluded OUs cannot be left out", NODE, NONE;
     call "organizations:ListParents" [OrganizationRead Assignments] "the OU of one account", "an account in an excluded OU is not noticed before a start", NODE, NONE;
     call "organizations:ListAccounts" [OrganizationRead] "all accounts with name, e-mail and state", "no inventory of the organization", ANY, NONE;
     call "organizations:DescribeAccount" [OrganizationRead Assignments] "one account, before a start", "suspended and unknown accounts are not noticed, nothing starts", NODE, NONE;
-    call "organizations:DescribeOrganizationalUnit" [OrganizationRead] "the name of one OU", "OU paths show ids", NODE, NONE;
     call "organizations:ListTagsForResource" [OrganizationRead] "tags of accounts", "accounts are reported as out of reach, without tags and without who has access", NODE, NONE;
-    call "organizations:ListDelegatedAdministrators" [OrganizationRead] "whether the caller is a delegated administrator", "`doctor` cannot tell which permission sets are out of reach", ANY, "`organizations:ServicePrincipal`";
 
     call "sso:ListInstances" [OrganizationRead Assignments PermissionSets] "finds the instance and its identity store", "nothing works", ANY, NONE;
-    call "sso:DescribeInstance" [OrganizationRead] "primary region, encryption, network limits", "`doctor` cannot name those as causes", INSTANCE, REGION;
     call "sso:ListPermissionSets" [OrganizationRead Assignments PermissionSets] "all permission sets", "a permission set cannot be found by its name, nothing starts", INSTANCE, REGION;
     call "sso:DescribePermissionSet" [OrganizationRead Assignments PermissionSets] "name, description and session duration", "a permission set cannot be found by its name, nothing starts", INSTANCE_AND_SET, TAGGED;
     call "sso:ListTagsForResource" [OrganizationRead Assignments PermissionSets] "tags of permission sets, our mark included", "sets of ours cannot be told from others", INSTANCE_AND_SET, TAGGED;
@@ -53,7 +50,6 @@ pub(super) const ACTIONS: &[Action] = actions! {
     call "sso:ListPermissionSetsProvisionedToAccount" [OrganizationRead] "the sets of an account", "accounts are reported as out of reach, without who has access", INSTANCE_AND_ACCOUNT, TAGGED;
     call "sso:ListAccountsForProvisionedPermissionSet" [OrganizationRead PermissionSets] "the accounts of a set, and which are behind its definition", "accounts keep the old definition, sets in use cannot be told from unused ones", INSTANCE_AND_SET, TAGGED;
     call "sso:ListAccountAssignments" [OrganizationRead Assignments] "who has a set in an account: the proof of every start and end", "nothing starts; an end cannot be proven", ALL_THREE, TAGGED;
-    call "sso:ListAccountAssignmentsForPrincipal" [OrganizationRead] "all assignments of one user or group; management account only", "orphans are found account by account", INSTANCE, REGION;
 
     call "sso:CreateAccountAssignment" [Assignments] "a start", "no access can be given", ALL_THREE, TAGGED;
     call "sso:DeleteAccountAssignment" [Assignments] "an end", "access cannot be taken away", ALL_THREE, TAGGED;

@@ -212,6 +212,41 @@ mod tests {
         count
     }
 
+    /// The account's own list is left out as long as what calls it is being built.
+    #[test]
+    fn every_action_of_the_organization_that_is_listed_as_called_is_called() {
+        let mut calling = String::new();
+        let mut folders = vec![std::path::PathBuf::from(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/src"
+        ))];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.ends_with("aws/actions") || path.ends_with("tests.rs") {
+                    continue;
+                }
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let source = std::fs::read_to_string(path).unwrap();
+                    calling += source.split("#[cfg(test)]").next().unwrap_or_default();
+                }
+            }
+        }
+        for action in identity_center::ACTIONS
+            .iter()
+            .filter(|action| action.called)
+        {
+            let named = format!("\"{}\"", action.name);
+            assert!(
+                calling.contains(&named),
+                "`{}` is listed and never called",
+                action.name
+            );
+        }
+    }
+
     #[test]
     fn what_is_needed_but_not_called_may_not_be_called() {
         assert!(may_call("sso:CreateAccountAssignment"));

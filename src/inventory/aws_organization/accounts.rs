@@ -87,6 +87,7 @@ impl Walk<'_> {
         };
         let name = account.name().unwrap_or(id);
         let mut record = self.record(ResourceKind::AwsOrganizationAccount, id, name);
+        record.permissions.clone_from(&self.listing.declared);
         tell(&mut record, "ou_path", Some(&units.names(&chain)));
         tell(&mut record, "ou_ids", Some(&chain.join("/")));
         let state = account.state().map(|state| state.as_str());

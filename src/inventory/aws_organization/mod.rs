@@ -28,7 +28,7 @@ use super::ids::stable_id;
 use super::{RecordSender, Source, SourceError};
 use crate::aws::budget::Budgets;
 use crate::aws::{Chain, Purpose, Sessions};
-use crate::domain::{IntegrationId, InventoryRecord, RecordStatus, ResourceKind};
+use crate::domain::{IntegrationId, InventoryRecord, Permission, RecordStatus, ResourceKind};
 use async_trait::async_trait;
 use calls::Calls;
 pub use databases::MemberDatabases;
@@ -60,6 +60,10 @@ pub struct OrganizationListing {
     pub chain: Chain,
     /// Organizational units left out with all below them.
     pub excluded: BTreeSet<String>,
+    /// Permissions the integration declares: reported with every account.
+    pub declared: Vec<Permission>,
+    /// Key of the tag on permission sets connectors made for a grant or a person: nobody can ask for those, so they are left out.
+    pub made_mark: &'static str,
     /// The way to AWS.
     pub sessions: Sessions,
     /// One budget per Identity Center instance, shared with whoever gives and takes access.

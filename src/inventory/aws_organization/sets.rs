@@ -41,7 +41,9 @@ impl Walk<'_> {
                     set => {
                         let record = set?;
                         sets.insert(arn.clone(), record.name.clone());
-                        records.send(record).await?;
+                        if !record.tags.contains_key(self.listing.made_mark) {
+                            records.send(record).await?;
+                        }
                     }
                 }
             }

@@ -37,7 +37,7 @@ struct CommandLine {
 enum Verb {
     /// Runs the control plane.
     Serve(Serve),
-    /// Adds, lists and retires integrations.
+    /// Adds, lists, changes and retires integrations.
     #[command(subcommand)]
     Integration(Integration),
     /// Asks for access and prints the credential.
@@ -155,6 +155,14 @@ enum Integration {
         /// How to print.
         #[arg(long, value_enum, default_value_t = ListForm::Text)]
         format: ListForm,
+    },
+    /// Changes settings of one; a check follows at once.
+    Change {
+        /// Id or name.
+        integration: String,
+        /// A setting, `name=value`; an empty value takes it away. May be repeated.
+        #[arg(long = "setting", value_parser = setting, required = true)]
+        settings: Vec<(String, String)>,
     },
     /// Lists what in the inventory of one asks by itself to be managed, for example databases with tag `apono-connect`.
     Discovered {

@@ -6,9 +6,9 @@ use super::span::Span;
 use super::{CommandError, Delivery, End, Form, Grant, Integration, ListForm, screen};
 use crate::control::protocol::{DetailSpec, PrincipalSpec, ResourceSpec, StartSpec};
 use crate::reference_plane::admin::{
-    AccessPage, DiscoveredPage, DiscoveredView, GrantView, GrantViews, Granted, InstanceViews,
-    IntegrationView, IntegrationViews, InventoryEntry, InventoryPage, NewCredential, NewDiscovered,
-    NewExpiry, NewGrant, NewIntegration, Ordered, StandingAccess, TaskView,
+    AccessPage, ChangedSettings, DiscoveredPage, DiscoveredView, GrantView, GrantViews, Granted,
+    InstanceViews, IntegrationView, IntegrationViews, InventoryEntry, InventoryPage, NewCredential,
+    NewDiscovered, NewExpiry, NewGrant, NewIntegration, Ordered, StandingAccess, TaskView,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -41,6 +41,17 @@ pub(super) async fn integration(
                 ListForm::Json => screen::json(&views.integrations),
                 ListForm::Text => Ok(screen::integrations(&views.integrations)),
             }
+        }
+        Integration::Change {
+            integration,
+            settings,
+        } => {
+            let path = ["integrations", &integration, "settings"];
+            let changed = ChangedSettings {
+                settings: settings.into_iter().collect(),
+            };
+            let view: IntegrationView = client.post(&path, &changed).await?;
+            Ok(format!("{} is changed\n", view.name))
         }
         Integration::Discovered {
             integration,

@@ -5,9 +5,9 @@ use crate::control::protocol::MAX_WAIT_S;
 use crate::domain::{GrantId, TaskId, TaskKind};
 use crate::reference_plane::PlaneError;
 use crate::reference_plane::admin::{
-    AccessPage, DiscoveredPage, GrantView, GrantViews, Granted, InstanceViews, IntegrationView,
-    IntegrationViews, InventoryPage, NewCredential, NewDiscovered, NewExpiry, NewGrant,
-    NewIntegration, Ordered, TaskView,
+    AccessPage, ChangedSettings, DiscoveredPage, GrantView, GrantViews, Granted, InstanceViews,
+    IntegrationView, IntegrationViews, InventoryPage, NewCredential, NewDiscovered, NewExpiry,
+    NewGrant, NewIntegration, Ordered, TaskView,
 };
 use crate::reference_plane::store::Store;
 use axum::extract::{Path, Query, State};
@@ -22,6 +22,7 @@ use uuid::Uuid;
 #[openapi(paths(
     add_integration,
     integrations,
+    change_settings,
     retire,
     check,
     sync,
@@ -101,6 +102,22 @@ pub(super) async fn add_integration(
     responses((status = 200, description = "The integrations", body = IntegrationViews), Refusals))]
 pub(super) async fn integrations(State(plane): Shared) -> Answer<IntegrationViews> {
     plane.read(Store::integrations).await.map(Json)
+}
+
+/// Changes settings of an integration, and orders a check. Grants that are open end where they began: settings that lead elsewhere make the
+/// connector refuse starts until then.
+#[utoipa::path(post, path = "/admin/v1/integrations/{integration}/settings", tag = "admin", request_body = ChangedSettings,
+    params(("integration" = String, Path, description = "Id or name")),
+    responses((status = 200, description = "Changed", body = IntegrationView), Refusals))]
+pub(super) async fn change_settings(
+    State(plane): Shared,
+    Path(integration): Path<String>,
+    Bounded(changed): Bounded<ChangedSettings>,
+) -> Answer<IntegrationView> {
+    plane
+        .change(move |store| store.change_settings(&integration, &changed))
+        .await
+        .map(Json)
 }
 
 /// Takes an integration out of use.

@@ -68,6 +68,10 @@ pub(super) fn router(plane: Arc<Plane>) -> Router {
             "/integrations",
             get(admin::integrations).post(admin::add_integration),
         )
+        .route(
+            "/integrations/{integration}/settings",
+            post(admin::change_settings),
+        )
         .route("/integrations/{integration}/retire", post(admin::retire))
         .route("/integrations/{integration}/check", post(admin::check))
         .route("/integrations/{integration}/sync", post(admin::sync))

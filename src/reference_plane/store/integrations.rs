@@ -6,7 +6,9 @@ use super::{Store, Tx};
 use crate::control::protocol::{GrantEntry, Header, IntegrationSpec, MAX_PAGE};
 use crate::domain::{ConnectorId, SecretRef, TaskKind, shown};
 use crate::reference_plane::PlaneError;
-use crate::reference_plane::admin::{IntegrationView, IntegrationViews, NewIntegration, Ordered};
+use crate::reference_plane::admin::{
+    ChangedSettings, IntegrationView, IntegrationViews, NewIntegration, Ordered,
+};
 use rusqlite::params;
 use uuid::Uuid;
 
@@ -83,6 +85,42 @@ impl Store {
                 None => tx.order_about(integration.id, &integration.connector, kind)?,
             };
             Ok(Ordered { task: Some(task) })
+        })
+    }
+
+    /// Changes settings of an integration in use, and orders a check.
+    pub(in crate::reference_plane) fn change_settings(
+        &mut self,
+        name: &str,
+        changed: &ChangedSettings,
+    ) -> Result<IntegrationView, PlaneError> {
+        self.write(|tx| {
+            let row = tx.integration_named(name)?;
+            if row.state != "active" {
+                return Err(PlaneError::conflict(
+                    "integration_retired",
+                    format!("integration `{}` is {}", row.name, row.state),
+                ));
+            }
+            let view = tx.integration_view(row.id)?;
+            let mut settings = view.settings;
+            settings.extend(changed.settings.clone());
+            settings.retain(|_, value| !value.is_empty());
+            let new = NewIntegration {
+                connector: view.connector,
+                name: view.name,
+                kind: view.kind,
+                settings,
+                secret: view.secret,
+            };
+            check_integration(&new)?;
+            tx.exec(
+                "UPDATE integrations SET settings = ?2 WHERE id = ?1",
+                params![row.id, json(&new.settings)?],
+            )?;
+            tx.touch_integration(row.id, &row.connector)?;
+            tx.order_about(row.id, &row.connector, TaskKind::CheckIntegration)?;
+            tx.integration_view(row.id)
         })
     }
 

@@ -1,8 +1,11 @@
 //! Owns what is known of one organization: its instance, its permission sets by name, its accounts and people, as looked up. Never changes
 //! anything.
 
-use super::note::Triple;
+use super::asking::Asking;
+use super::declared::{Wanted, owner};
+use super::note::{Made, Note, Triple};
 use super::service::{Identity, Instance, PermissionSet, Service};
+use super::sets::Sets;
 use super::settings::Settings;
 use super::trouble::refused;
 use crate::aws::budget::{Budget, Budgets, Turn};
@@ -10,8 +13,7 @@ use crate::aws::operations::Operations;
 use crate::aws::{Purpose, Sessions};
 use crate::domain::{ErrorClass, Grant, Principal, PrincipalKind, shown};
 use crate::targets::TargetError;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 /// Most levels of OUs, and the root.
@@ -23,8 +25,7 @@ pub(super) struct Desk {
     sessions: Sessions,
     budgets: Budgets,
     center: OnceCell<Arc<Center>>,
-    /// Names of permission sets never change; the rest is read anew for every start.
-    sets: Mutex<HashMap<String, PermissionSet>>,
+    pub(super) sets: Sets,
 }
 
 /// The Identity Center instance of the organization.
@@ -45,6 +46,19 @@ pub(super) struct Found {
     pub(super) principal_name: String,
     is_disabled: bool,
     pub(super) set: PermissionSet,
+    /// For a declared permission: what is wanted of its set, which may not exist yet.
+    pub(super) wanted: Option<Wanted>,
+}
+
+impl Center {
+    /// Returns how the instance is asked in a turn.
+    pub(super) fn asking(&self, turn: Turn) -> Asking<'_> {
+        Asking {
+            instance: &self.instance,
+            budget: &self.budget,
+            turn,
+        }
+    }
 }
 
 impl Desk {
@@ -54,7 +68,7 @@ impl Desk {
             sessions,
             budgets,
             center: OnceCell::new(),
-            sets: Mutex::default(),
+            sets: Sets::default(),
         }
     }
 
@@ -95,16 +109,17 @@ impl Desk {
         }))
     }
 
-    /// Looks up everything a start needs, and refuses what cannot work, each with its own reason.
+    /// Looks up everything a start needs, `begun` with that note already, and refuses what cannot work, each with its own reason.
     pub(super) async fn find(
         &self,
         service: &Service,
         grant: &Grant,
+        begun: Option<&Note>,
     ) -> Result<Found, TargetError> {
         let center = self.center().await?;
         let account = grant.resource.name();
         self.check_account(service, &center, account).await?;
-        let found = self.look_up(service, grant).await?;
+        let found = self.look_up(service, grant, begun).await?;
         if found.is_disabled {
             let message = format!(
                 "user `{}` is disabled in the identity store",
@@ -125,22 +140,37 @@ impl Desk {
         &self,
         service: &Service,
         grant: &Grant,
+        begun: Option<&Note>,
     ) -> Result<Found, TargetError> {
         let center = self.center().await?;
-        let set = self
-            .set(service, &center, &grant.permission.to_string())
-            .await?;
+        let by = center.asking(Turn::Start);
+        let permission = grant.permission.as_str();
         let identity = self.identity(service, &center, &grant.principal).await?;
+        let kind = principal_type(&grant.principal);
+        let (set, wanted) = if let Some(declaration) = self.settings.declared.get(permission) {
+            let made = begun.and_then(|note| note.made.clone());
+            let made = made.unwrap_or_else(|| Made {
+                permission: permission.to_owned(),
+                per: self.settings.per,
+            });
+            let owner = owner(made.per, grant, (kind, &identity.id));
+            self.declared(service, by, (made, &owner, begun), declaration)
+                .await
+                .map(|(set, wanted)| (set, Some(wanted)))?
+        } else {
+            (self.set(service, by, permission).await?, None)
+        };
         Ok(Found {
             triple: Triple {
                 account: grant.resource.name().to_owned(),
                 set: set.arn.clone(),
-                principal_type: principal_type(&grant.principal).to_owned(),
+                principal_type: kind.to_owned(),
                 principal: identity.id,
             },
             principal_name: identity.name,
             is_disabled: identity.is_disabled,
             set,
+            wanted,
         })
     }
 
@@ -220,74 +250,38 @@ impl Desk {
         Ok(())
     }
 
-    /// Finds a permission set by its name, and reads it anew.
+    /// Finds a permission set that is not ours by its name, and reads it anew.
     async fn set(
         &self,
         service: &Service,
-        center: &Center,
+        by: Asking<'_>,
         name: &str,
     ) -> Result<PermissionSet, TargetError> {
-        let known = match self.named(name) {
-            Some(known) => Some(known),
-            None => self.look_for_set(service, center, name).await?,
-        };
+        if self.sets.named(name).is_none() {
+            self.sets.look(service, by, Some(name)).await?;
+        }
         let unknown = || {
             refused(
                 ErrorClass::NotFound,
                 "permission_set_unknown",
                 format!(
-                    "IAM Identity Center has no permission set `{}`",
+                    "IAM Identity Center has no permission set `{}`, and the integration declares none of that name",
                     shown(name)
                 ),
                 "check the name; it is sensitive to case",
             )
         };
-        let known = known.ok_or_else(unknown)?;
-        let (instance, budget) = (&center.instance, &center.budget);
-        let read = service
-            .permission_set(instance, &known.arn, budget, Turn::Start)
-            .await;
-        match read {
+        // Not only among those just read: another start may have read it meanwhile.
+        let known = self.sets.named(name).ok_or_else(unknown)?;
+        self.refuse_made(service, by, &known).await?;
+        match service.permission_set(by, &known.arn).await {
             Ok(set) => Ok(set),
             Err(error) if error.class() == ErrorClass::NotFound => {
-                self.sets(|sets| sets.remove(&known.arn));
+                self.sets.forget(&known.arn);
                 Err(unknown())
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Reads the names of the sets that are new since the last look.
-    async fn look_for_set(
-        &self,
-        service: &Service,
-        center: &Center,
-        name: &str,
-    ) -> Result<Option<PermissionSet>, TargetError> {
-        let (instance, budget) = (&center.instance, &center.budget);
-        let arns = service
-            .permission_sets(instance, budget, Turn::Start)
-            .await?;
-        self.sets(|sets| sets.retain(|arn, _| arns.contains(arn)));
-        for arn in arns {
-            if self.sets(|sets| sets.contains_key(&arn)) {
-                continue;
-            }
-            let set = service
-                .permission_set(instance, &arn, budget, Turn::Start)
-                .await?;
-            let is_it = set.name == name;
-            self.sets(|sets| sets.insert(arn, set));
-            if is_it {
-                break;
-            }
-        }
-        // Not only among those read here: another start may have read it meanwhile.
-        Ok(self.named(name))
-    }
-
-    fn named(&self, name: &str) -> Option<PermissionSet> {
-        self.sets(|sets| sets.values().find(|set| set.name == name).cloned())
     }
 
     async fn identity(
@@ -344,10 +338,6 @@ impl Desk {
             Some(id) => Ok(service.user(instance, &id).await?),
             None => Ok(None),
         }
-    }
-
-    fn sets<R>(&self, with: impl FnOnce(&mut HashMap<String, PermissionSet>) -> R) -> R {
-        with(&mut self.sets.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -7,7 +7,7 @@ use super::service::Service;
 use super::start::{LONGEST_OPERATION, account_id, not_taken, residual};
 use super::trouble::{failed, refused};
 use crate::aws::Purpose;
-use crate::aws::budget::Turn;
+use crate::aws::budget::{OperationTurn, Turn};
 use crate::aws::operations::{Finished, OperationKind, OperationReader, Watched};
 use crate::domain::{Detail, EndReason, ErrorClass, Evidence, Grant};
 use crate::policy::{EndWarrant, WarrantSource};
@@ -63,11 +63,14 @@ impl OrganizationTarget {
 
     async fn close_noted(&self, warrant: &EndWarrant, note: &Note) -> Result<Ended, TargetError> {
         let grant = &warrant.grant;
+        if !note.has_set() {
+            return Ok(self.close_unassigned(warrant, note));
+        }
         let triple = &note.triple;
         let service = self.desk.service(Purpose::Grant(grant.id)).await?;
         let center = self.desk.center().await?;
         let account = account_id(&triple.account)?;
-        let mut turn = center.budget.assignment(Turn::End, &account).await;
+        let turn = center.budget.assignment(Turn::End, &account).await;
         let lands_until = self.lands_until(grant, note);
         if self.is_unsettled(grant, note) {
             self.wait_for_creation(&service, &center, triple).await?;
@@ -93,20 +96,7 @@ impl OrganizationTarget {
                 ));
             }
             Kept::No if stands => {
-                let ordered = service.delete(&center.instance, triple, &mut turn).await;
-                let id = match ordered {
-                    Ok(id) => id,
-                    Err(error) => return Err(not_taken(error, turn)),
-                };
-                let watched = Watched {
-                    kind: OperationKind::Deletion,
-                    id: &id,
-                    turn: Turn::End,
-                };
-                let deadline = Instant::now() + LONGEST_OPERATION;
-                let finished = center.operations.watch(watched, deadline).await;
-                self.check_gone(&service, triple, finished).await?;
-                turn.finished();
+                let id = self.take_away(&service, &center, triple, turn).await?;
                 evidence = evidence.with("request", id);
                 details.push(self.role(&service, &center, triple).await?);
             }
@@ -120,6 +110,43 @@ impl OrganizationTarget {
             details,
             ..Ended::default()
         })
+    }
+
+    /// Ends a grant whose permission set was not made, or is not known to be: an assignment is ordered only after its set was noted.
+    fn close_unassigned(&self, warrant: &EndWarrant, note: &Note) -> Ended {
+        Ended {
+            evidence: Evidence::default().with("never_ordered", &note.set_name),
+            ended_at: Some(self.clock.now()),
+            reason: Some(warrant.reason),
+            // Another process may have noted it since.
+            provisional_until: self.lands_until(&warrant.grant, note),
+            ..Ended::default()
+        }
+    }
+
+    /// Orders the removal of an assignment, follows it to its end and looks whether it is gone. Returns the id of the order.
+    pub(super) async fn take_away(
+        &self,
+        service: &Service,
+        center: &Center,
+        triple: &Triple,
+        mut turn: OperationTurn,
+    ) -> Result<String, TargetError> {
+        let ordered = service.delete(&center.instance, triple, &mut turn).await;
+        let id = match ordered {
+            Ok(id) => id,
+            Err(error) => return Err(not_taken(error, turn)),
+        };
+        let watched = Watched {
+            kind: OperationKind::Deletion,
+            id: &id,
+            turn: Turn::End,
+        };
+        let deadline = Instant::now() + LONGEST_OPERATION;
+        let finished = center.operations.watch(watched, deadline).await;
+        self.check_gone(service, triple, finished).await?;
+        turn.finished();
+        Ok(id)
     }
 
     /// Whatever AWS said of the order, the list decides.
@@ -164,7 +191,7 @@ impl OrganizationTarget {
         triple: &Triple,
     ) -> Result<Detail, TargetError> {
         let left = service
-            .holders(&center.instance, triple.place(), &center.budget, Turn::End)
+            .holders(center.asking(Turn::End), triple.place())
             .await?;
         let fate = if left.is_empty() {
             "deleted with its last assignment"
@@ -267,7 +294,7 @@ impl OrganizationTarget {
 
     async fn may_stand(&self, grant: &Grant) -> Result<bool, TargetError> {
         let service = self.desk.service(Purpose::Grant(grant.id)).await?;
-        let found = match self.desk.look_up(&service, grant).await {
+        let found = match self.desk.look_up(&service, grant, None).await {
             Ok(found) => found,
             // What does not exist has no assignment.
             Err(error) if error.class() == ErrorClass::NotFound => return Ok(false),

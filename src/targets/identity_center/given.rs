@@ -5,7 +5,7 @@ use super::OrganizationTargets;
 use super::note::Note;
 use super::settings::Settings;
 use crate::aws::Chain;
-use crate::domain::{Integration, IntegrationId};
+use crate::domain::{Integration, IntegrationId, Permission};
 use crate::targets::{Memory, TargetError};
 use std::collections::BTreeSet;
 
@@ -16,6 +16,8 @@ pub struct Reach {
     pub chain: Chain,
     /// Organizational units that are left out with all below them.
     pub excluded: BTreeSet<String>,
+    /// Permissions the integration declares: each account can be entered by them.
+    pub declared: Vec<Permission>,
 }
 
 /// An assignment that was made for a grant, by the ids AWS gave.
@@ -39,6 +41,11 @@ impl OrganizationTargets {
         Ok(Reach {
             chain: settings.chain,
             excluded: settings.excluded,
+            declared: settings
+                .declared
+                .keys()
+                .filter_map(|name| Permission::parse(name).ok())
+                .collect(),
         })
     }
 }
@@ -51,7 +58,7 @@ pub fn given(memory: &dyn Memory, integration: IntegrationId) -> Vec<GivenAssign
         .into_iter()
         .filter_map(|known| known.checkpoint.as_ref().and_then(Note::read));
     notes
-        .filter(|note| !note.stood_before)
+        .filter(|note| note.has_set() && !note.stood_before)
         .map(|note| GivenAssignment {
             account: note.triple.account,
             permission_set: note.triple.set,

@@ -3,9 +3,13 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `settings` | what an integration can say |
-//! | `desk` | looks up instance, account, permission set, principal |
-//! | `service` | the calls, one request each |
+//! | `settings`, `declaration` | what an integration can say |
+//! | `desk`, `sets` | looks up instance, account, permission set, principal |
+//! | `declared`, `marks` | finds the set of a declared permission, and tells ours from others |
+//! | `service`, `set_calls`, `asking` | the calls, one request each |
+//! | `definition` | what a set holds, and the edits from one to another |
+//! | `set_life`, `upkeep` | makes and completes sets of ours, and keeps them as declared |
+//! | `set_clean_up`, `strays` | removes those of ended grants, and those nobody knows |
 //! | `note` | what must be known to end an assignment |
 //! | `landings` | until when orders may still take effect |
 //! | `start`, `end` | making and removing |
@@ -13,16 +17,27 @@
 //! | `given` | what an inventory has to know |
 //! | `trouble` | what an error means |
 
+mod asking;
+mod declaration;
+mod declared;
+mod definition;
 mod desk;
 mod end;
 mod given;
 mod landings;
+mod marks;
 mod note;
 mod observe;
 mod service;
+mod set_calls;
+mod set_clean_up;
+mod set_life;
+mod sets;
 mod settings;
 mod start;
+mod strays;
 mod trouble;
+mod upkeep;
 
 use super::{
     Applied, CheckReport, CleanedUp, Ended, Memory, Mended, RecordedGrant, Target, TargetError,
@@ -41,9 +56,12 @@ use desk::Desk;
 pub use given::{GivenAssignment, Reach, given};
 use jiff::SignedDuration;
 use landings::Landings;
+pub use marks::CONNECTOR_TAG;
 use observe::Seen;
 use settings::Settings;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use upkeep::Upkeep;
 
 /// The type of integration this target is for.
 pub const KIND: &str = "aws-organization";
@@ -76,7 +94,21 @@ impl TargetFactory for OrganizationTargets {
             late: self.late,
             seen: Seen::default(),
             landings: Landings::default(),
+            making: Landings::default(),
+            upkeep: Upkeep::default(),
         }))
+    }
+
+    /// Declarations say what sets of ours hold, not which organization it is. Settings that cannot be used must not keep open grants from
+    /// their end.
+    fn is_same_system(&self, known: &Integration, ordered: &Integration) -> bool {
+        let leading = |integration: &Integration| -> BTreeMap<String, String> {
+            let settings = integration.settings.clone().into_iter();
+            settings
+                .filter(|(name, _)| !Settings::is_of_declarations(name))
+                .collect()
+        };
+        leading(known) == leading(ordered) && Settings::parse(ordered, &self.connector).is_ok()
     }
 }
 
@@ -88,6 +120,9 @@ struct OrganizationTarget {
     late: SignedDuration,
     seen: Seen,
     landings: Landings,
+    /// The same for the making of permission sets.
+    making: Landings,
+    upkeep: Upkeep,
 }
 
 #[async_trait]
@@ -121,7 +156,7 @@ impl Target for OrganizationTarget {
             );
         Ok(CheckReport {
             evidence,
-            warnings: Vec::new(),
+            warnings: self.desk.foreign_names().await?,
         })
     }
 
@@ -165,12 +200,12 @@ impl Target for OrganizationTarget {
     ) -> Result<Applied, TargetError> {
         self.same_order(permit, &start.grant)?;
         match &step.change {
+            Change::PreparePermissionSet { .. } => self.prepare(start).await,
             Change::Assign => self.assign(start).await,
             Change::Verify => self.verify(start).await,
             Change::MoveExpiry { .. } => self.extend(start).await,
             Change::Remember(_)
             | Change::PrepareAccessRole { .. }
-            | Change::PreparePermissionSet { .. }
             | Change::PrepareUser { .. }
             | Change::GiveRights
             | Change::StartGrant(_)
@@ -199,7 +234,7 @@ impl Target for OrganizationTarget {
     }
 
     async fn clean_up(&self) -> Result<Vec<CleanedUp>, TargetError> {
-        Ok(Vec::new())
+        self.clean_sets().await
     }
 
     async fn recorded(&self) -> Result<Vec<RecordedGrant>, TargetError> {
@@ -207,7 +242,7 @@ impl Target for OrganizationTarget {
     }
 
     async fn mend(&self) -> Result<Vec<Mended>, TargetError> {
-        Ok(Vec::new())
+        self.mend_sets().await
     }
 
     async fn hold(&self, _wanted: bool) {}

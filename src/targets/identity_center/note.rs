@@ -37,6 +37,27 @@ pub(super) struct Note {
     pub(super) lands_until: Option<Timestamp>,
     /// How long a session lasts, as of the start: ISO 8601, for example `PT1H`.
     pub(super) session: Option<String>,
+    /// For a set of ours. Its ARN is empty as long as nobody knows it, and then nothing was assigned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) made: Option<Made>,
+}
+
+/// Why a set was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Made {
+    /// Name of the declared permission.
+    pub(super) permission: String,
+    pub(super) per: Per,
+}
+
+/// For whom sets are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Per {
+    /// Removed with the grant.
+    Grant,
+    /// Used again, and removed when it was not for a while.
+    Person,
 }
 
 impl Note {
@@ -72,6 +93,32 @@ impl Note {
         Checkpoint::new(text).map_err(|invalid| bug(invalid.to_string()))
     }
 
+    /// Tells whether this is about an assignment. A set of ours that went may have been made anew; what was ordered of the old one is void.
+    pub(super) fn is_about(&self, triple: &Triple) -> bool {
+        let set = if self.made.is_some() {
+            triple.set.clone()
+        } else {
+            self.triple.set.clone()
+        };
+        let here = Triple {
+            set,
+            ..self.triple.clone()
+        };
+        here == *triple
+    }
+
+    /// Tells whether the set was made for this grant alone.
+    pub(super) fn is_own(&self) -> bool {
+        self.made
+            .as_ref()
+            .is_some_and(|made| made.per == Per::Grant)
+    }
+
+    /// Tells whether the permission set is known; until then nothing is ordered.
+    pub(super) fn has_set(&self) -> bool {
+        !self.triple.set.is_empty()
+    }
+
     /// The same with all orders answered.
     pub(super) fn settled(&self) -> Self {
         Self {
@@ -103,8 +150,16 @@ mod tests {
             stood_before: true,
             lands_until: Some("2030-01-01T00:00:00Z".parse().unwrap()),
             session: Some("PT12H".into()),
+            made: Some(Made {
+                permission: "x".repeat(32),
+                per: Per::Grant,
+            }),
         };
-        assert_eq!(Note::read(&note.write().unwrap()), Some(note));
+        assert_eq!(Note::read(&note.write().unwrap()), Some(note.clone()));
+        let text = note.write().unwrap().as_str().to_owned();
+        let older = text.replace(",\"made\":", ",\"unknown\":");
+        let older = Note::read(&Checkpoint::new(older).unwrap()).unwrap();
+        assert_eq!(older, Note { made: None, ..note });
         let strange = Checkpoint::new("another target's".into()).unwrap();
         assert_eq!(Note::read(&strange), None);
         let grant = GrantId::generate();

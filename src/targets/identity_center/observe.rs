@@ -78,12 +78,18 @@ impl OrganizationTarget {
     /// Returns what stands of what is remembered. A grant nobody looked at yet counts as standing.
     pub(super) async fn standing(&self) -> Result<Vec<RecordedGrant>, TargetError> {
         let mut noted: Vec<(Remembered, Note)> = Vec::new();
+        let mut left = Vec::new();
         for known in self.memory.grants(self.desk.settings.integration) {
-            if !matches!(known.phase, Phase::Starting | Phase::Live) {
+            if !matches!(known.phase, Phase::Starting | Phase::Live | Phase::Closed) {
                 continue;
             }
-            if let Some(note) = Note::demand(known.grant.id, known.checkpoint.as_ref())? {
-                noted.push((known, note));
+            match Note::demand(known.grant.id, known.checkpoint.as_ref())? {
+                // Clean when the clean-up says so, and not before.
+                Some(note) if known.phase == Phase::Closed => {
+                    left.extend(note.is_own().then(|| entry(&known, &note, true)));
+                }
+                Some(note) => noted.push((known, note)),
+                None => {}
             }
         }
         let pairs: Vec<Pair> = noted.iter().map(|(_, note)| pair(&note.triple)).collect();
@@ -98,7 +104,7 @@ impl OrganizationTarget {
             let stands = self.seen.stands(known.grant.id, &note.triple);
             self.recorded_grant(known, note, stands)
         });
-        Ok(recorded.collect())
+        Ok(recorded.chain(left).collect())
     }
 
     async fn look(&self, noted: &[(Remembered, Note)]) -> Result<(), TargetError> {
@@ -110,7 +116,9 @@ impl OrganizationTarget {
                     pair(&note.triple),
                 )
             })
-            .filter(|(at, _)| at.is_none_or(|at| at.elapsed() >= LOOK_AGE))
+            .filter(|(at, (_, set))| {
+                !set.is_empty() && at.is_none_or(|at| at.elapsed() >= LOOK_AGE)
+            })
             .collect();
         stale.sort();
         stale.dedup();
@@ -121,14 +129,8 @@ impl OrganizationTarget {
         let center = self.desk.center().await?;
         for (_, (account, set)) in stale.into_iter().take(LOOKS_AT_ONCE) {
             let at = Instant::now();
-            let holders = service
-                .holders(
-                    &center.instance,
-                    (&account, &set),
-                    &center.budget,
-                    Turn::Read,
-                )
-                .await?;
+            let by = center.asking(Turn::Read);
+            let holders = service.holders(by, (&account, &set)).await?;
             self.seen.note((account, set), at, holders);
         }
         Ok(())
@@ -141,20 +143,25 @@ impl OrganizationTarget {
         note: &Note,
         stands: Option<bool>,
     ) -> Option<RecordedGrant> {
-        let entry = |undecided| RecordedGrant {
-            grant: Grant::clone(&known.grant),
-            login: note.principal_name.clone(),
-            started_at: None,
-            ended: None,
-            closed: false,
-            undecided,
-        };
         let may_land =
             known.phase == Phase::Starting && self.lands_until(&known.grant, note).is_some();
         match stands {
-            None => Some(entry(known.phase == Phase::Starting)),
-            Some(true) => Some(entry(false)),
-            Some(false) => may_land.then(|| entry(true)),
+            // Nothing was ordered yet; a set may be on its way.
+            _ if !note.has_set() => may_land.then(|| entry(known, note, true)),
+            None => Some(entry(known, note, known.phase == Phase::Starting)),
+            Some(true) => Some(entry(known, note, false)),
+            Some(false) => may_land.then(|| entry(known, note, true)),
         }
+    }
+}
+
+fn entry(known: &Remembered, note: &Note, undecided: bool) -> RecordedGrant {
+    RecordedGrant {
+        grant: Grant::clone(&known.grant),
+        login: note.principal_name.clone(),
+        started_at: None,
+        ended: None,
+        closed: known.phase == Phase::Closed,
+        undecided,
     }
 }

@@ -1,22 +1,31 @@
 //! Owns the calls to IAM Identity Center, its identity store and the organization: one request each, within the budget. Never decides.
 
+use super::asking::{Asking, PAGE};
 use super::note::Triple;
-use crate::aws::budget::{Budget, OperationTurn, Turn};
+use crate::aws::budget::OperationTurn;
 use crate::aws::operations::SsoAdminOperations;
 use crate::aws::{AwsError, NotAfter, organizations, refused};
 use crate::domain::ErrorClass;
 use aws_sdk_identitystore::types::{AlternateIdentifier, UniqueAttribute, UserStatus};
-use aws_sdk_ssoadmin::types::{AccountAssignmentOperationStatus, PrincipalType, TargetType};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
+use aws_sdk_ssoadmin::types::{
+    AccountAssignment, AccountAssignmentOperationStatus, PrincipalType, TargetType,
+};
 use aws_smithy_types::Document;
 use aws_types::SdkConfig;
 use jiff::Timestamp;
 
-/// Most entries a page may have.
-const PAGE: i32 = 100;
-/// Most pages of one list: 3,500 permission sets, the highest quota known, take 35.
-const MOST_PAGES: usize = 200;
+/// Names an assignment in an order; the two orders differ in nothing but their names.
+macro_rules! addressed {
+    ($call:expr, $instance:expr, $triple:expr) => {
+        $call
+            .instance_arn(&$instance.arn)
+            .target_id(&$triple.account)
+            .target_type(TargetType::AwsAccount)
+            .permission_set_arn(&$triple.set)
+            .principal_type(PrincipalType::from($triple.principal_type.as_str()))
+            .principal_id(&$triple.principal)
+    };
+}
 
 /// Identity Center of one organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +41,7 @@ pub(super) struct Instance {
 pub(super) struct PermissionSet {
     pub(super) arn: String,
     pub(super) name: String,
+    pub(super) description: Option<String>,
     pub(super) session: Option<String>,
 }
 
@@ -54,7 +64,7 @@ pub(super) struct Identity {
 /// Clients of one session.
 #[derive(Debug, Clone)]
 pub(super) struct Service {
-    sso: aws_sdk_ssoadmin::Client,
+    pub(super) sso: aws_sdk_ssoadmin::Client,
     store: aws_sdk_identitystore::Client,
     organizations: aws_sdk_organizations::Client,
 }
@@ -126,58 +136,37 @@ impl Service {
     }
 
     /// Lists the ARNs of all permission sets.
-    pub(super) async fn permission_sets(
-        &self,
-        instance: &Instance,
-        budget: &Budget,
-        turn: Turn,
-    ) -> Result<Vec<String>, AwsError> {
-        let mut found = Vec::new();
-        let mut page = None;
-        for _ in 0..MOST_PAGES {
-            budget.request(turn).await;
-            let call = self
-                .sso
-                .list_permission_sets()
-                .instance_arn(&instance.arn)
-                .max_results(PAGE)
-                .set_next_token(page);
-            let answer = call.send().await;
-            let answer = within(budget, answer, "sso:ListPermissionSets")?;
-            found.extend_from_slice(answer.permission_sets());
-            page = answer.next_token().map(str::to_owned);
-            if page.is_none() {
-                return Ok(found);
-            }
-        }
-        Err(endless("sso:ListPermissionSets"))
+    pub(super) async fn permission_sets(&self, by: Asking<'_>) -> Result<Vec<String>, AwsError> {
+        let ask = |page| {
+            let call = self.sso.list_permission_sets().max_results(PAGE);
+            call.instance_arn(&by.instance.arn)
+                .set_next_token(page)
+                .send()
+        };
+        by.all("sso:ListPermissionSets", ask, |answer| {
+            (
+                answer.permission_sets.unwrap_or_default(),
+                answer.next_token,
+            )
+        })
+        .await
     }
 
     pub(super) async fn permission_set(
         &self,
-        instance: &Instance,
+        by: Asking<'_>,
         arn: &str,
-        budget: &Budget,
-        turn: Turn,
     ) -> Result<PermissionSet, AwsError> {
-        budget.request(turn).await;
-        let call = self
-            .sso
-            .describe_permission_set()
-            .instance_arn(&instance.arn)
-            .permission_set_arn(arn);
-        let answer = call.send().await;
-        let answer = within(budget, answer, "sso:DescribePermissionSet")?;
-        let set = answer.permission_set();
+        let call = self.sso.describe_permission_set();
+        let call = call.instance_arn(&by.instance.arn).permission_set_arn(arn);
+        let answer = by.one("sso:DescribePermissionSet", call.send()).await?;
+        let set = answer.permission_set.as_ref();
+        let told = |what: Option<&str>| what.map(str::to_owned);
         Ok(PermissionSet {
             arn: arn.to_owned(),
-            name: set
-                .and_then(|set| set.name())
-                .unwrap_or_default()
-                .to_owned(),
-            session: set
-                .and_then(|set| set.session_duration())
-                .map(str::to_owned),
+            name: told(set.and_then(|set| set.name())).unwrap_or_default(),
+            description: told(set.and_then(|set| set.description())),
+            session: told(set.and_then(|set| set.session_duration())),
         })
     }
 
@@ -239,43 +228,33 @@ impl Service {
     /// Lists who has a permission set in an account: the truth about every assignment. Nothing when the set does not exist.
     pub(super) async fn holders(
         &self,
-        instance: &Instance,
+        by: Asking<'_>,
         (account, set): (&str, &str),
-        budget: &Budget,
-        turn: Turn,
     ) -> Result<Vec<Triple>, AwsError> {
-        const OPERATION: &str = "sso:ListAccountAssignments";
-        let mut found = Vec::new();
-        let mut page = None;
-        for _ in 0..MOST_PAGES {
-            budget.request(turn).await;
-            let call = self
-                .sso
-                .list_account_assignments()
-                .instance_arn(&instance.arn)
+        let ask = |page| {
+            let call = self.sso.list_account_assignments().max_results(PAGE);
+            call.instance_arn(&by.instance.arn)
                 .account_id(account)
                 .permission_set_arn(set)
-                .max_results(PAGE)
-                .set_next_token(page);
-            let answer = within(budget, call.send().await, OPERATION);
-            let Some(answer) = absent_is_none(answer)? else {
-                return Ok(Vec::new());
-            };
-            let rows = answer.account_assignments().iter();
-            found.extend(rows.filter_map(|row| {
-                Some(Triple {
-                    account: row.account_id()?.to_owned(),
-                    set: row.permission_set_arn()?.to_owned(),
-                    principal_type: row.principal_type()?.as_str().to_owned(),
-                    principal: row.principal_id()?.to_owned(),
-                })
-            }));
-            page = answer.next_token().map(str::to_owned);
-            if page.is_none() {
-                return Ok(found);
-            }
-        }
-        Err(endless(OPERATION))
+                .set_next_token(page)
+                .send()
+        };
+        let listed = by.all("sso:ListAccountAssignments", ask, |answer| {
+            (
+                answer.account_assignments.unwrap_or_default(),
+                answer.next_token,
+            )
+        });
+        let rows = absent_is_none(listed.await)?.unwrap_or_default();
+        let triple = |row: AccountAssignment| {
+            Some(Triple {
+                account: row.account_id?,
+                set: row.permission_set_arn?,
+                principal_type: row.principal_type?.as_str().to_owned(),
+                principal: row.principal_id?,
+            })
+        };
+        Ok(rows.into_iter().filter_map(triple).collect())
     }
 
     /// Orders an assignment; returns the id to follow. It is not sent when it would be signed after `not_after`.
@@ -288,20 +267,10 @@ impl Service {
     ) -> Result<String, AwsError> {
         turn.request().await;
         turn.sent();
-        let answer = self
-            .sso
-            .create_account_assignment()
-            .instance_arn(&instance.arn)
-            .target_id(&triple.account)
-            .target_type(TargetType::AwsAccount)
-            .permission_set_arn(&triple.set)
-            .principal_type(PrincipalType::from(triple.principal_type.as_str()))
-            .principal_id(&triple.principal)
-            .customize()
-            .interceptor(NotAfter::new(not_after))
-            .send()
-            .await
-            .map_err(|error| refused("sso:CreateAccountAssignment", error))?;
+        let call = addressed!(self.sso.create_account_assignment(), instance, triple);
+        let late = NotAfter::new(not_after);
+        let answer = call.customize().interceptor(late).send().await;
+        let answer = answer.map_err(|error| refused("sso:CreateAccountAssignment", error))?;
         Ok(request_id(answer.account_assignment_creation_status()))
     }
 
@@ -314,18 +283,9 @@ impl Service {
     ) -> Result<String, AwsError> {
         turn.request().await;
         turn.sent();
-        let answer = self
-            .sso
-            .delete_account_assignment()
-            .instance_arn(&instance.arn)
-            .target_id(&triple.account)
-            .target_type(TargetType::AwsAccount)
-            .permission_set_arn(&triple.set)
-            .principal_type(PrincipalType::from(triple.principal_type.as_str()))
-            .principal_id(&triple.principal)
-            .send()
-            .await
-            .map_err(|error| refused("sso:DeleteAccountAssignment", error))?;
+        let call = addressed!(self.sso.delete_account_assignment(), instance, triple);
+        let answer = call.send().await;
+        let answer = answer.map_err(|error| refused("sso:DeleteAccountAssignment", error))?;
         Ok(request_id(answer.account_assignment_deletion_status()))
     }
 
@@ -362,28 +322,6 @@ fn request_id(status: Option<&AccountAssignmentOperationStatus>) -> String {
     id.unwrap_or_default().to_owned()
 }
 
-/// Understands an answer, and slows the budget down when it was a throttle.
-fn within<T, E>(
-    budget: &Budget,
-    answer: Result<T, SdkError<E, HttpResponse>>,
-    operation: &str,
-) -> Result<T, AwsError>
-where
-    E: std::error::Error
-        + aws_smithy_types::error::metadata::ProvideErrorMetadata
-        + Send
-        + Sync
-        + 'static,
-{
-    answer.map_err(|error| {
-        let error = refused(operation, error);
-        if let Some(throttle) = error.throttle() {
-            budget.throttled(throttle);
-        }
-        error
-    })
-}
-
 fn alternate(operation: &str, path: &str, value: &str) -> Result<AlternateIdentifier, AwsError> {
     let attribute = UniqueAttribute::builder()
         .attribute_path(path)
@@ -400,19 +338,11 @@ fn alternate(operation: &str, path: &str, value: &str) -> Result<AlternateIdenti
     Ok(AlternateIdentifier::UniqueAttribute(attribute))
 }
 
-fn absent_is_none<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
+/// Takes "there is no such thing" for an answer.
+pub(super) fn absent_is_none<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
     match answer {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.class() == ErrorClass::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-fn endless(operation: &str) -> AwsError {
-    AwsError::new(
-        operation,
-        ErrorClass::Transient,
-        "list_endless",
-        format!("the list did not end after {MOST_PAGES} pages"),
-    )
 }

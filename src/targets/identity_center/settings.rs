@@ -1,9 +1,14 @@
 //! Owns what an organization's integration can be set to. Never looks anything up.
 
+use super::declaration::{Declaration, PREFIX};
+use super::note::Per;
 use crate::aws::{Chain, Hop};
-use crate::domain::{ConnectorId, ErrorClass, Integration, IntegrationId, SettingsDigest, shown};
+use crate::domain::{
+    ConnectorId, ErrorClass, Integration, IntegrationId, Permission, SettingsDigest, shown,
+};
 use crate::targets::TargetError;
-use std::collections::BTreeSet;
+use jiff::SignedDuration;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything an integration of type `aws-organization` can say, checked.
 #[derive(Debug, Clone)]
@@ -16,6 +21,13 @@ pub(super) struct Settings {
     pub(super) portal: Option<String>,
     /// Nothing starts in these OUs and what is below them.
     pub(super) excluded: BTreeSet<String>,
+    pub(super) connector: ConnectorId,
+    /// Permissions whose sets we make, by name.
+    pub(super) declared: BTreeMap<String, Declaration>,
+    /// For whom they are made.
+    pub(super) per: Per,
+    /// How long a person's set is kept unused.
+    pub(super) keep_unused: SignedDuration,
 }
 
 /// Names of settings, for messages.
@@ -25,6 +37,12 @@ const ROLE: &str = "management_role_arn";
 const EXTERNAL_ID: &str = "management_external_id";
 const PORTAL: &str = "sso_portal";
 const EXCLUDED: &str = "exclude_ou_ids";
+const PER: &str = "permission_set_per";
+const KEEP_UNUSED: &str = "permission_set_keep_unused_s";
+/// A week.
+const KEPT_UNUSED_S: i64 = 7 * 24 * 3600;
+/// A year.
+const LONGEST_UNUSED_S: i64 = 366 * 24 * 3600;
 
 impl Settings {
     pub(super) fn parse(
@@ -65,8 +83,60 @@ impl Settings {
                 .map(|list| units(integration, list))
                 .transpose()?
                 .unwrap_or_default(),
+            connector: connector.clone(),
+            declared: declared(integration)?,
+            per: match get(PER) {
+                None | Some("grant") => Per::Grant,
+                Some("person") => Per::Person,
+                Some(other) => {
+                    let other = shown(other);
+                    let problem = format!("`{PER}` is `{other}`, must be `grant` or `person`");
+                    return Err(refused(integration, problem));
+                }
+            },
+            keep_unused: get(KEEP_UNUSED)
+                .map_or(Ok(KEPT_UNUSED_S), |text| unused(integration, text))
+                .map(SignedDuration::from_secs)?,
         })
     }
+
+    /// Tells whether a setting says what sets of ours hold, and not which organization it is.
+    pub(super) fn is_of_declarations(name: &str) -> bool {
+        name.starts_with(PREFIX) || name == PER || name == KEEP_UNUSED
+    }
+}
+
+fn declared(integration: &Integration) -> Result<BTreeMap<String, Declaration>, TargetError> {
+    let settings = integration.settings.iter();
+    let declared = settings.filter_map(|(key, text)| Some((key.strip_prefix(PREFIX)?, text)));
+    declared
+        .map(|(name, text)| {
+            if !matches!(Permission::parse(name), Ok(Permission::Named(_))) {
+                let problem = format!(
+                    "`{PREFIX}{}` has no proper name: 1 to 32 letters, digits and `_+=,.@-`, and none of the fixed levels",
+                    shown(name)
+                );
+                return Err(refused(integration, problem));
+            }
+            let declaration = Declaration::parse(text);
+            let declaration = declaration
+                .map_err(|problem| refused(integration, format!("`{PREFIX}{name}` {problem}")))?;
+            Ok((name.to_owned(), declaration))
+        })
+        .collect()
+}
+
+fn unused(integration: &Integration, text: &str) -> Result<i64, TargetError> {
+    let seconds = text.parse().ok();
+    seconds
+        .filter(|seconds| (0..=LONGEST_UNUSED_S).contains(seconds))
+        .ok_or_else(|| {
+            let problem = format!(
+                "`{KEEP_UNUSED}` is `{}`, must be 0 to {LONGEST_UNUSED_S} seconds",
+                shown(text)
+            );
+            refused(integration, problem)
+        })
 }
 
 fn portal(integration: &Integration, url: &str) -> Result<String, TargetError> {

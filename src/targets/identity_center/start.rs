@@ -4,11 +4,11 @@ use super::OrganizationTarget;
 use super::note::{Note, Triple};
 use super::service::Service;
 use super::trouble::{failed, refused};
-use crate::aws::budget::Turn;
+use crate::aws::budget::{OperationTurn, Turn};
 use crate::aws::operations::{Finished, OperationKind, Watched};
 use crate::aws::{AccountId, AwsError, Purpose};
 use crate::domain::{
-    Change, CredentialChange, Detail, ErrorClass, Evidence, Grant, Plan, Start, Step,
+    Change, Checkpoint, CredentialChange, Detail, ErrorClass, Evidence, Grant, Plan, Start, Step,
 };
 use crate::policy::Permit;
 use crate::targets::{Applied, Phase, Remembered, TargetError};
@@ -26,9 +26,12 @@ impl OrganizationTarget {
     pub(super) async fn plan(&self, start: &Start) -> Result<Plan, TargetError> {
         let grant = &start.grant;
         let service = self.desk.service(Purpose::Grant(grant.id)).await?;
-        let found = self.desk.find(&service, grant).await?;
         let earlier = Note::demand(grant.id, start.checkpoint.as_ref())?;
-        if let Some(note) = earlier.as_ref().filter(|note| note.triple != found.triple) {
+        let found = self.desk.find(&service, grant, earlier.as_ref()).await?;
+        if let Some(note) = earlier
+            .as_ref()
+            .filter(|note| !note.is_about(&found.triple))
+        {
             let message = format!(
                 "grant `{}` was begun for {} `{}` and permission set `{}`, which have other ids by now",
                 grant.id, note.triple.principal_type, note.principal_name, note.set_name
@@ -47,6 +50,8 @@ impl OrganizationTarget {
             Some(note) => note.stood_before && stands,
             None => stands && self.stood_before_others(grant, &found.triple)?,
         };
+        // Whatever stands in a set of ours is there because of us.
+        let stood_before = stood_before && found.wanted.is_none();
         let pending = earlier
             .as_ref()
             .and_then(|note| self.lands_until(grant, note));
@@ -57,9 +62,19 @@ impl OrganizationTarget {
             stood_before,
             lands_until: pending,
             session: found.set.session.clone(),
+            made: found.wanted.as_ref().map(|wanted| wanted.made.clone()),
         };
+        let prepare = found
+            .wanted
+            .filter(|wanted| wanted.is_unready)
+            .map(|_| Step {
+                note: format!("make or complete permission set `{}`", note.set_name),
+                change: Change::PreparePermissionSet {
+                    name: note.set_name.clone(),
+                },
+            });
         Ok(Plan {
-            steps: self.steps(grant, note, stands, earlier.as_ref())?,
+            steps: self.steps(grant, note, (stands, prepare), earlier.as_ref())?,
         })
     }
 
@@ -67,7 +82,7 @@ impl OrganizationTarget {
         &self,
         grant: &Grant,
         note: Note,
-        stands: bool,
+        (stands, prepare): (bool, Option<Step>),
         earlier: Option<&Note>,
     ) -> Result<Vec<Step>, TargetError> {
         let mut steps = Vec::new();
@@ -76,19 +91,23 @@ impl OrganizationTarget {
             if earlier != Some(&note) {
                 steps.push(remember(&note, "note what is there already")?);
             }
+            steps.extend(prepare);
         } else {
             let before = note.lands_until;
             let lands = self.signed_by(grant).checked_add(self.late);
             let lands = before.max(Some(lands.unwrap_or(Timestamp::MAX)));
             if let Some(lands) = lands {
                 self.landings.begin(grant.id, lands, before);
+                if !note.has_set() {
+                    self.making.begin(grant.id, lands, before);
+                }
             }
-            let settled = note.settled();
             let ordered = Note {
                 lands_until: lands,
                 ..note.clone()
             };
             steps.push(remember(&ordered, "note what is about to be ordered")?);
+            steps.extend(prepare);
             steps.push(Step {
                 note: format!(
                     "assign permission set `{}` to {} `{}` in account {} until {}",
@@ -100,10 +119,6 @@ impl OrganizationTarget {
                 ),
                 change: Change::Assign,
             });
-            // An earlier order that was not answered is still counted.
-            if before.is_none() {
-                steps.push(remember(&settled, "note that the order was answered")?);
-            }
         }
         steps.push(Step {
             note: "read back what was assigned".to_owned(),
@@ -171,16 +186,14 @@ impl OrganizationTarget {
         // The wait for a turn may have been long, and a second look costs one request.
         if self.stands(&service, triple, Turn::Start).await? {
             turn.finished();
+            self.landings.answered(start.grant.id);
             return Ok(Applied {
                 evidence: Evidence::default().with("stood_already", true),
+                checkpoint: self.settled(&start.grant, &note)?,
                 ..Applied::default()
             });
         }
-        let signed_by = note
-            .lands_until
-            .and_then(|lands| lands.checked_sub(self.late).ok())
-            .unwrap_or(Timestamp::MIN)
-            .min(start.grant.expiry);
+        let signed_by = self.may_sign_until(&start.grant, &note);
         let ordered = service
             .create(&center.instance, triple, signed_by, &mut turn)
             .await;
@@ -216,8 +229,24 @@ impl OrganizationTarget {
                 .with("request", request)
                 .with("account", &triple.account)
                 .with("permission_set", &triple.set),
+            checkpoint: self.settled(&start.grant, &note)?,
             ..Applied::default()
         })
+    }
+
+    /// Returns the last moment what was noted allows an order to be signed.
+    pub(super) fn may_sign_until(&self, grant: &Grant, note: &Note) -> Timestamp {
+        let lands = note.lands_until;
+        let until = lands.and_then(|lands| lands.checked_sub(self.late).ok());
+        until.unwrap_or(Timestamp::MIN).min(grant.expiry)
+    }
+
+    /// Returns a note that every order was answered; nothing while an earlier one was not.
+    fn settled(&self, grant: &Grant, note: &Note) -> Result<Option<Checkpoint>, TargetError> {
+        if self.is_unsettled(grant, note) {
+            return Ok(None);
+        }
+        note.settled().write().map(Some)
     }
 
     /// Notes that an order left and what became of it is not known: nothing was signed after now.
@@ -241,6 +270,7 @@ impl OrganizationTarget {
             login: Some(note.principal_name.clone()),
             started_at: Some(self.clock.now()),
             details: self.details(&note),
+            checkpoint: None,
         })
     }
 
@@ -256,6 +286,9 @@ impl OrganizationTarget {
                 message,
                 "ask for a new grant",
             ));
+        }
+        if note.is_own() {
+            self.mark_expiry(&service, &start.grant, &note).await?;
         }
         Ok(Applied {
             evidence: Evidence::default().with("expiry", start.grant.expiry),
@@ -283,7 +316,7 @@ impl OrganizationTarget {
     }
 
     /// Returns what was noted for this order; the executor kept it before.
-    fn noted(&self, start: &Start) -> Result<Note, TargetError> {
+    pub(super) fn noted(&self, start: &Start) -> Result<Note, TargetError> {
         let kept = self.memory.grants(self.desk.settings.integration);
         let kept = kept
             .into_iter()
@@ -306,11 +339,13 @@ impl OrganizationTarget {
         triple: &Triple,
         turn: Turn,
     ) -> Result<bool, TargetError> {
+        // A set nobody made yet is assigned to nobody.
+        if triple.set.is_empty() {
+            return Ok(false);
+        }
         let center = self.desk.center().await?;
-        let holders = service
-            .holders(&center.instance, triple.place(), &center.budget, turn)
-            .await?;
-        Ok(holders.contains(triple))
+        let holders = service.holders(center.asking(turn), triple.place());
+        Ok(holders.await?.contains(triple))
     }
 
     pub(super) fn same_order(&self, permit: &Permit, grant: &Grant) -> Result<(), TargetError> {
@@ -347,7 +382,12 @@ pub(super) fn account_id(account: &str) -> Result<AccountId, TargetError> {
 }
 
 /// Gives a turn back after an order AWS did not take, as far as that is known.
-pub(super) fn not_taken(error: AwsError, turn: crate::aws::budget::OperationTurn) -> TargetError {
+pub(super) fn not_taken(error: AwsError, turn: OperationTurn) -> TargetError {
+    give_back(&error, turn);
+    error.into()
+}
+
+pub(super) fn give_back(error: &AwsError, turn: OperationTurn) {
     if let Some(throttle) = error.throttle() {
         turn.throttled(throttle);
     } else if error.outcome_unknown() {
@@ -355,7 +395,6 @@ pub(super) fn not_taken(error: AwsError, turn: crate::aws::budget::OperationTurn
     } else {
         turn.finished();
     }
-    error.into()
 }
 
 /// Weighs what AWS says against what it lists. Neither done nor undone is an error of its own.

@@ -15,19 +15,23 @@ const NOT_NOW: &str = "unable to complete your request at this time";
 
 impl From<AwsError> for TargetError {
     fn from(error: AwsError) -> Self {
-        let failure = error.failure();
-        let mut told = Self::new(failure.class, failure.reason, failure.message);
-        if let Some(hint) = failure.hint {
-            told = told.hint(hint);
-        }
-        if let Some(wait) = failure.retry_after {
-            told = told.retry_after(wait);
-        }
-        if !error.outcome_unknown() {
-            told = told.undone();
-        }
-        told.source(error)
+        let is_undone = !error.outcome_unknown();
+        let told = half_done(error);
+        if is_undone { told.undone() } else { told }
     }
+}
+
+/// Tells an error of a call others went before: what those did stands.
+pub(super) fn half_done(error: AwsError) -> TargetError {
+    let failure = error.failure();
+    let mut told = TargetError::new(failure.class, failure.reason, failure.message);
+    if let Some(hint) = failure.hint {
+        told = told.hint(hint);
+    }
+    if let Some(wait) = failure.retry_after {
+        told = told.retry_after(wait);
+    }
+    told.source(error)
 }
 
 /// Explains why AWS did not do what it took on. Unknown words are trouble that may pass, never success.

@@ -75,15 +75,15 @@ pub(crate) struct Group {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PermissionSet {
     pub(super) name: String,
-    pub(super) description: Option<String>,
-    pub(super) session: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) session: Option<String>,
     pub(super) relay_state: Option<String>,
-    pub(super) managed: BTreeSet<String>,
+    pub(crate) managed: BTreeSet<String>,
     /// Path and name, as given.
-    pub(super) customer: BTreeSet<(String, String)>,
-    pub(super) inline: Option<String>,
-    pub(super) boundary: Option<Value>,
-    pub(super) tags: BTreeMap<String, String>,
+    pub(crate) customer: BTreeSet<(String, String)>,
+    pub(crate) inline: Option<String>,
+    pub(crate) boundary: Option<Value>,
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
 impl Organization {

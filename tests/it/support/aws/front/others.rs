@@ -167,6 +167,20 @@ impl Front {
         world.store.users.get_mut(&*id).unwrap().disabled = true;
     }
 
+    /// Somebody makes a permission set by hand.
+    pub(crate) fn make_set(&self, definition: PermissionSet) {
+        let now = self.inner.clock.moment();
+        self.world().add_set(definition, now);
+    }
+
+    /// Tells whether an account has a permission set as it is defined now.
+    pub(crate) fn is_current(&self, account: &str, set: &str) -> bool {
+        let world = self.world();
+        let set = &world.sets[&world.set_named(set)];
+        let role = set.accounts.get(account);
+        role.is_some_and(|role| role.revision == set.revision)
+    }
+
     /// Somebody edits a permission set by hand.
     pub(crate) fn edit_set(&self, set: &str, change: impl FnOnce(&mut PermissionSet)) {
         self.edit(set, |set| {
