@@ -1,0 +1,258 @@
+//! Owns looking up: the account, the user that carries a person's grants, what access is given to. Never changes anything.
+
+use super::catalog::Holder;
+use super::mark::{self, Tags};
+use super::service::{Service, User};
+use super::settings::Settings;
+use super::trouble::refused;
+use crate::aws::{Caller, Purpose, Sessions};
+use crate::domain::{ErrorClass, GrantId, LoginName, Principal};
+use crate::targets::TargetError;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+/// How old the list of users may be: every start and end of this process makes it anew.
+const BOOK_AGE: Duration = Duration::from_secs(60);
+
+/// All users of the account that carry something of ours, or belong to a person by their tag.
+pub(super) type Book = Arc<Vec<Holder>>;
+
+/// Where we look things up.
+pub(super) struct Desk {
+    pub(super) settings: Settings,
+    sessions: Sessions,
+    caller: OnceCell<Caller>,
+    book: Mutex<Option<(Instant, Book)>>,
+}
+
+/// The user a person's grants are put on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Carrier {
+    pub(super) name: String,
+    /// We made it, or will; else it is the person's own.
+    pub(super) is_ours: bool,
+    pub(super) exists: bool,
+    pub(super) tags: Tags,
+}
+
+impl Carrier {
+    fn of(user: User, is_ours: bool) -> Self {
+        Self {
+            name: user.name,
+            is_ours,
+            exists: true,
+            tags: user.tags,
+        }
+    }
+}
+
+impl Desk {
+    pub(super) fn new(settings: Settings, sessions: Sessions) -> Self {
+        Self {
+            settings,
+            sessions,
+            caller: OnceCell::new(),
+            book: Mutex::default(),
+        }
+    }
+
+    /// Returns the account we are in.
+    pub(super) async fn caller(&self) -> Result<&Caller, TargetError> {
+        let asked = self
+            .caller
+            .get_or_try_init(|| self.sessions.caller(&self.settings.chain));
+        Ok(asked.await?)
+    }
+
+    pub(super) async fn account(&self) -> Result<&str, TargetError> {
+        Ok(self.caller().await?.account.as_str())
+    }
+
+    /// Returns `aws`, `aws-cn` or `aws-us-gov`.
+    pub(super) async fn partition(&self) -> Result<&str, TargetError> {
+        let arn = &self.caller().await?.arn;
+        Ok(arn.split(':').nth(1).unwrap_or("aws"))
+    }
+
+    pub(super) async fn service(&self, purpose: Purpose) -> Result<Service, TargetError> {
+        let config = self.sessions.config(&self.settings.chain, &purpose);
+        Ok(Service::new(&config.await?))
+    }
+
+    /// Returns the names a person's user may have, in order of preference.
+    pub(super) fn names(&self, principal: &Principal) -> [LoginName; 2] {
+        [
+            LoginName::derive(principal),
+            LoginName::derive_distinct(principal, self.settings.connector.as_str()),
+        ]
+    }
+
+    /// Finds the user that carries a person's grants, or says how the one to be made is called.
+    pub(super) async fn find(
+        &self,
+        service: &Service,
+        principal: &Principal,
+    ) -> Result<Carrier, TargetError> {
+        if let Some(own) = self.mapped(service, principal).await? {
+            return Ok(own);
+        }
+        let mut free = None;
+        for name in self.names(principal) {
+            let name = name.as_str();
+            match service.user(name).await? {
+                None => {
+                    free.get_or_insert_with(|| name.to_owned());
+                }
+                Some(user) if self.is_for(&user, principal) => {
+                    return Ok(Carrier::of(user, true));
+                }
+                Some(user) if mark::is_marked(&user.tags) => {}
+                Some(_) => {
+                    let message = format!(
+                        "IAM user `{name}` exists and does not carry this connector's mark"
+                    );
+                    let hint = "remove or rename the user, or map the person to it by a tag: see `user_tag`";
+                    return Err(refused(
+                        ErrorClass::NeedsOperator,
+                        "user_not_ours",
+                        message,
+                        hint,
+                    ));
+                }
+            }
+        }
+        let name = free.ok_or_else(|| {
+            let message = format!("both names for the user of `{principal}` are taken by others");
+            let hint = "remove users of connectors that are gone";
+            refused(ErrorClass::NeedsOperator, "user_names_taken", message, hint)
+        })?;
+        Ok(Carrier {
+            name,
+            is_ours: true,
+            exists: false,
+            tags: Tags::new(),
+        })
+    }
+
+    /// Tells whether a user is ours and for this person.
+    fn is_for(&self, user: &User, principal: &Principal) -> bool {
+        mark::is_ours(&self.settings.connector, &user.name, &user.path, &user.tags)
+            && mark::principal(&user.tags).as_ref() == Some(principal)
+    }
+
+    /// Finds the existing user that belongs to a person by its tag, where the settings name one.
+    async fn mapped(
+        &self,
+        service: &Service,
+        principal: &Principal,
+    ) -> Result<Option<Carrier>, TargetError> {
+        let Some(key) = &self.settings.user_tag else {
+            return Ok(None);
+        };
+        let belongs = |tags: &Tags| {
+            let value = tags.get(key).map(|value| value.to_lowercase());
+            value.as_deref() == Some(principal.as_str()) && !mark::is_marked(tags)
+        };
+        let book = self.book(service, BOOK_AGE).await?;
+        let mut found = book.iter().filter(|holder| belongs(&holder.tags));
+        let Some(holder) = found.next() else {
+            return Ok(None);
+        };
+        if let Some(other) = found.next() {
+            let message = format!(
+                "`{principal}` is the `{key}` of both IAM user `{}` and `{}`",
+                holder.name, other.name
+            );
+            let hint = format!("take the tag `{key}` off all but one of them");
+            return Err(refused(
+                ErrorClass::NeedsOperator,
+                "user_ambiguous",
+                message,
+                &hint,
+            ));
+        }
+        let user = service.user(&holder.name).await?;
+        let user = user.filter(|user| belongs(&user.tags));
+        // Gone or another person's since the list was read.
+        let user = user.ok_or_else(|| super::trouble::changed("the user of the person"));
+        Ok(Some(Carrier::of(user?, false)))
+    }
+
+    /// Finds the user that carries a grant that was begun; nothing when there is no trace of it.
+    pub(super) async fn carrier_of(
+        &self,
+        service: &Service,
+        grant: GrantId,
+        principal: &Principal,
+    ) -> Result<Option<Carrier>, TargetError> {
+        let key = mark::grant_key(grant);
+        for name in self.names(principal) {
+            if let Some(user) = service.user(name.as_str()).await?
+                && user.tags.contains_key(&key)
+                && self.is_for(&user, principal)
+            {
+                return Ok(Some(Carrier::of(user, true)));
+            }
+        }
+        let policy = mark::policy_name(grant);
+        let book = self.book(service, Duration::ZERO).await?;
+        let holder = book.iter().find(|holder| {
+            let mut names = holder.policies.iter().map(|(name, _)| name);
+            holder.tags.contains_key(&key) || names.any(|name| *name == policy)
+        });
+        Ok(holder.map(|holder| Carrier {
+            name: holder.name.clone(),
+            is_ours: self.is_our(holder),
+            exists: true,
+            tags: holder.tags.clone(),
+        }))
+    }
+
+    pub(super) fn is_our(&self, holder: &Holder) -> bool {
+        let connector = &self.settings.connector;
+        mark::is_ours(connector, &holder.name, &holder.path, &holder.tags)
+    }
+
+    /// Returns the list of users, read anew when it is older than that.
+    pub(super) async fn book(&self, service: &Service, age: Duration) -> Result<Book, TargetError> {
+        let known = self.with_book(|book| book.clone());
+        if let Some((at, book)) = known
+            && at.elapsed() < age
+        {
+            return Ok(book);
+        }
+        let at = Instant::now();
+        let tag = self.settings.user_tag.as_ref();
+        let holders = service.holders(|holder| {
+            let has_ours = |key: &String| key.starts_with("apono-");
+            let named = |(name, _): &(String, String)| mark::grant_of_policy(name).is_some();
+            holder.tags.keys().any(has_ours)
+                || tag.is_some_and(|tag| holder.tags.contains_key(tag))
+                || holder.policies.iter().any(named)
+        });
+        let book = Arc::new(holders.await?);
+        self.with_book(|kept| {
+            let newer = kept.as_ref().is_none_or(|(other, _)| *other < at);
+            if newer {
+                *kept = Some((at, Arc::clone(&book)));
+            }
+        });
+        Ok(book)
+    }
+
+    /// Notes that what was listed is not so any more.
+    pub(super) fn forget_book(&self) {
+        self.with_book(|book| *book = None);
+    }
+
+    /// Returns how old the list of users may be for a look at what stands.
+    pub(super) fn book_age() -> Duration {
+        BOOK_AGE
+    }
+
+    fn with_book<R>(&self, with: impl FnOnce(&mut Option<(Instant, Book)>) -> R) -> R {
+        with(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,184 @@
+//! Owns ends: the door first, then the note that it is shut, then the look whether it is, and until when it might open again. Never needs a permit.
+
+use super::AccountTarget;
+use super::desk::Carrier;
+use super::mark::{self, Entry};
+use super::service::Service;
+use super::start::{Patience, SIGNING_WINDOW};
+use super::wanted::period;
+use crate::aws::Purpose;
+use crate::domain::{Detail, EndReason, ErrorClass, Evidence, Grant, ResourceKind};
+use crate::policy::EndWarrant;
+use crate::targets::{Ended, Phase, TargetError};
+use jiff::Timestamp;
+
+impl AccountTarget {
+    /// Takes away what the grant gave, writes that it ended, and reads back.
+    pub(super) async fn close_door(&self, warrant: &EndWarrant) -> Result<Ended, TargetError> {
+        let grant = &warrant.grant;
+        let service = self.desk.service(Purpose::Grant(grant.id)).await?;
+        let carrier = self
+            .desk
+            .carrier_of(&service, grant.id, &grant.principal)
+            .await?;
+        let Some(carrier) = carrier else {
+            return Ok(self.untraced(warrant));
+        };
+        let now = self.clock.now();
+        let entry = mark::entry(&carrier.tags, grant.id)
+            .unwrap_or_else(|| Entry::of(grant, now, now));
+        if warrant.reason == EndReason::Expired && entry.expiry > now {
+            return Ok(Ended {
+                extended_until: Some(entry.expiry),
+                ..Ended::default()
+            });
+        }
+        self.take_away(&service, &carrier, grant, &entry).await?;
+        let before = mark::ended(&carrier.tags, grant.id);
+        let (ended_at, reason) = before.unwrap_or((now, warrant.reason));
+        if before.is_none() {
+            let tombstone = mark::write_ended(now, warrant.reason);
+            let tags = vec![(mark::ended_key(grant.id), tombstone)];
+            service.tag(&carrier.name, tags).await?;
+        }
+        self.until_gone(&service, &carrier, grant, &entry).await?;
+        // A start may have written its record while we wrote the end.
+        let seen = service.user(&carrier.name).await?;
+        let signed_by = seen.and_then(|user| mark::entry(&user.tags, grant.id));
+        let signed_by = signed_by.map_or(entry.signed_by, |later| later.signed_by);
+        self.desk.forget_book();
+        self.recent.ended(grant, &carrier.name, ended_at, reason);
+        Ok(Ended {
+            evidence: Evidence::default().with("user", &carrier.name),
+            ended_at: Some(ended_at),
+            reason: Some(reason),
+            provisional_until: self.may_return_until(grant, &entry, signed_by),
+            details: self.residue(&service, grant).await,
+            ..Ended::default()
+        })
+    }
+
+    async fn take_away(
+        &self,
+        service: &Service,
+        carrier: &Carrier,
+        grant: &Grant,
+        entry: &Entry,
+    ) -> Result<(), TargetError> {
+        let user = &carrier.name;
+        service.delete_policy(user, &mark::policy_name(grant.id)).await?;
+        if !carrier.is_ours || self.is_needed(&carrier.tags, grant.id, entry) {
+            return Ok(());
+        }
+        let name = entry.resource.name();
+        match entry.resource.kind() {
+            ResourceKind::AwsIamPolicy => service.detach(user, name).await?,
+            ResourceKind::AwsIamGroup => service.remove_from_group(user, name).await?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing of the grant can be read any more; what comes back meanwhile is taken away again.
+    async fn until_gone(
+        &self,
+        service: &Service,
+        carrier: &Carrier,
+        grant: &Grant,
+        entry: &Entry,
+    ) -> Result<(), TargetError> {
+        let shared = !carrier.is_ours || self.is_needed(&carrier.tags, grant.id, entry);
+        let policy = mark::policy_name(grant.id);
+        let patience = Patience::begin();
+        loop {
+            let policies = service.policies(&carrier.name).await?;
+            if policies.contains(&policy) {
+                service.delete_policy(&carrier.name, &policy).await?;
+            } else if shared || self.effect_of(service, carrier, grant).await?.is_none() {
+                return Ok(());
+            }
+            if !patience.another_look().await {
+                break;
+            }
+        }
+        let message = format!(
+            "IAM still shows what grant `{}` gave to IAM user `{}`",
+            grant.id, carrier.name
+        );
+        Err(TargetError::new(
+            ErrorClass::Transient,
+            "still_visible",
+            message,
+        ))
+    }
+
+    /// Returns until when an order of this grant that is on its way could give it access again; nothing when none can.
+    fn may_return_until(
+        &self,
+        grant: &Grant,
+        entry: &Entry,
+        signed_by: Timestamp,
+    ) -> Option<Timestamp> {
+        let recorded = self.late_by(signed_by);
+        let lands = self.landings.of(grant.id, Some(recorded))?;
+        // What lands later than its own end gives nothing.
+        let until = match entry.resource.kind() {
+            ResourceKind::AwsIamRole | ResourceKind::AwsS3Bucket => lands.min(entry.expiry),
+            _ => lands,
+        };
+        (until > self.clock.now()).then_some(until)
+    }
+
+    /// Ends a grant of which no user shows anything. Where another instance has it in hand, its first order may be on its way.
+    fn untraced(&self, warrant: &EndWarrant) -> Ended {
+        let grant = &warrant.grant;
+        let now = self.clock.now();
+        let known = self.memory.grants(self.desk.settings.integration);
+        let elsewhere = known
+            .iter()
+            .any(|known| known.grant.id == grant.id && known.phase == Phase::Listed);
+        let window = now.checked_add(SIGNING_WINDOW).unwrap_or(now);
+        let recorded = elsewhere.then(|| self.late_by(window));
+        let lands = self.landings.of(grant.id, recorded);
+        let lands = lands.map(|lands| lands.min(grant.expiry));
+        Ended {
+            evidence: Evidence::default().with("never_begun", "no user has a trace of it"),
+            ended_at: Some(now),
+            reason: Some(warrant.reason),
+            provisional_until: lands.filter(|lands| *lands > now),
+            ..Ended::default()
+        }
+    }
+
+    /// Says what goes on after the end. Not being able to look is no reason not to end.
+    async fn residue(&self, service: &Service, grant: &Grant) -> Vec<Detail> {
+        if grant.resource.kind() != ResourceKind::AwsIamRole {
+            return Vec::new();
+        }
+        let role = service.role(grant.resource.name()).await.ok().flatten();
+        let session = role.map_or_else(|| "PT12H".to_owned(), |role| period(role.session));
+        vec![Detail::new("residual_session", session)]
+    }
+
+    /// Takes the credential from a user of ours that has no other grant.
+    pub(super) async fn block_login(&self, warrant: &EndWarrant) -> Result<Ended, TargetError> {
+        let grant = &warrant.grant;
+        let service = self.desk.service(Purpose::Grant(grant.id)).await?;
+        let carrier = self.desk.find(&service, &grant.principal).await;
+        let Ok(carrier) = carrier else {
+            // Whatever stands there under this name is not ours.
+            return carrier.map(|_| Ended::default());
+        };
+        let now = self.clock.now();
+        let mut others = self.live(&carrier.tags, now);
+        let is_needed = others.any(|(other, _)| other != grant.id);
+        if !carrier.is_ours || !carrier.exists || is_needed {
+            return Ok(Ended::default());
+        }
+        self.remove_credential(&service, &carrier.name).await?;
+        Ok(Ended {
+            evidence: Evidence::default().with("credential_removed", &carrier.name),
+            ..Ended::default()
+        })
+    }
+}
