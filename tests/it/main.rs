@@ -5,6 +5,8 @@
 mod support;
 
 #[cfg(test)]
+mod aws_account;
+#[cfg(test)]
 mod aws_emulators;
 #[cfg(test)]
 mod aws_front;

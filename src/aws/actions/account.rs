@@ -18,12 +18,12 @@ const SECRET: &str = "`arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-??????`
 const READABLE: &str = "`aws:ResourceTag/apono-connector-read` = `true`";
 
 pub(super) const ACTIONS: &[Action] = actions! {
-    call "iam:GetUser" [AccountAccess] "whether a user is there, and its mark", "no access can be given", OUR_USER, NONE;
-    call "iam:ListUserTags" [AccountAccess] "the mark, and the tag that maps a person to an existing user", "users of ours cannot be told from others", OUR_USER, NONE;
-    call "iam:ListUsers" [AccountAccess AccountInventory] "finds the user a person is mapped to", "existing users cannot be used, users are not reported", ANY, NONE;
+    call "iam:GetUser" [AccountAccess] "whether a user is there, its mark, and the record of its grants", "no access can be given", OUR_USER, NONE;
+    call "iam:GetAccountAuthorizationDetails" [AccountAccess] "all users with their tags and policies in one list: the record of all grants, and which user belongs to a person", "the integration is in error, nothing starts; grants end by orders, by the ledger and by AWS itself", ANY, NONE;
+    call "iam:ListUsers" [AccountInventory] "all users", "users are not reported", ANY, NONE;
     call "iam:CreateUser" [AccountAccess] "makes a person's user", "only existing users can be used", OUR_USER, MADE;
-    call "iam:TagUser" [AccountAccess] "marks the user as ours", "no user can be made", OUR_USER, "`aws:TagKeys`";
-    call "iam:UntagUser" [AccountAccess] "takes our notes off a mapped user", "notes stay on mapped users", OUR_USER, "`aws:TagKeys`";
+    call "iam:TagUser" [AccountAccess] "marks the user as ours, and records each grant and its end", "nothing can be given; ends stay open", OUR_USER, "`aws:TagKeys`";
+    call "iam:UntagUser" [AccountAccess] "takes the notes of ended grants off a user", "notes stay, and with 46 tags no grant begins", OUR_USER, "`aws:TagKeys`";
     call "iam:DeleteUser" [AccountAccess] "removes a user of ours after its last grant", "users stay, without any right", OUR_USER, MARKED;
     call "iam:PutUserPolicy" [AccountAccess] "gives access as a policy that ends by itself at the grant's expiry", "no access to roles, buckets and policies can be given", OUR_USER, BOUNDED;
     call "iam:GetUserPolicy" [AccountAccess] "reads it back: the proof of a start", "starts cannot be proven", OUR_USER, NONE;
@@ -36,25 +36,15 @@ pub(super) const ACTIONS: &[Action] = actions! {
     call "iam:RemoveUserFromGroup" [AccountAccess] "takes it away", "access by groups cannot be taken away", GROUP, NONE;
     call "iam:ListGroupsForUser" [AccountAccess] "reads it back", "starts and ends cannot be proven", OUR_USER, NONE;
     call "iam:CreateAccessKey" [AccountAccess] "the key a person works with", "no keys can be given", OUR_USER, MARKED;
-    call "iam:UpdateAccessKey" [AccountAccess] "the first step of an end: the key is made inactive", "keys work until they are deleted", OUR_USER, MARKED;
     call "iam:DeleteAccessKey" [AccountAccess] "removes the key", "inactive keys stay", OUR_USER, MARKED;
-    call "iam:ListAccessKeys" [AccountAccess] "which keys there are, at most two", "no keys can be given, ends cannot be proven", OUR_USER, NONE;
+    call "iam:ListAccessKeys" [AccountAccess] "which keys there are", "no keys can be given, ends cannot be proven", OUR_USER, NONE;
     call "iam:CreateLoginProfile" [AccountAccess] "the console password", "no console access can be given", OUR_USER, MARKED;
     call "iam:GetLoginProfile" [AccountAccess] "whether there is a password", "ends cannot be proven", OUR_USER, NONE;
     call "iam:UpdateLoginProfile" [AccountAccess] "a new console password", "a lost password cannot be reset", OUR_USER, MARKED;
     call "iam:DeleteLoginProfile" [AccountAccess] "takes the password away", "console access cannot be taken away", OUR_USER, MARKED;
-    call "iam:GetAccountPasswordPolicy" [AccountAccess] "how long a password must be", "passwords may be refused", ANY, NONE;
-    call "iam:ListMFADevices" [AccountAccess] "what a user added, before it is removed", "users with a device cannot be removed", OUR_USER, NONE;
+    call "iam:ListMFADevices" [AccountAccess] "a second factor the person added, before the user is removed", "users with a device cannot be removed", OUR_USER, NONE;
     call "iam:DeactivateMFADevice" [AccountAccess] "as above", "users with a device cannot be removed", OUR_USER, MARKED;
     call "iam:DeleteVirtualMFADevice" [AccountAccess] "as above", "devices stay", "`arn:aws:iam::ACCOUNT:mfa/*`", NONE;
-    call "iam:ListSigningCertificates" [AccountAccess] "as above", "users with a certificate cannot be removed", OUR_USER, NONE;
-    call "iam:DeleteSigningCertificate" [AccountAccess] "as above", "users with a certificate cannot be removed", OUR_USER, MARKED;
-    call "iam:ListSSHPublicKeys" [AccountAccess] "as above", "users with an SSH key cannot be removed", OUR_USER, NONE;
-    call "iam:DeleteSSHPublicKey" [AccountAccess] "as above", "users with an SSH key cannot be removed", OUR_USER, MARKED;
-    call "iam:ListServiceSpecificCredentials" [AccountAccess] "as above", "users with Git credentials cannot be removed", OUR_USER, NONE;
-    call "iam:DeleteServiceSpecificCredential" [AccountAccess] "as above", "users with Git credentials cannot be removed", OUR_USER, MARKED;
-    call "iam:PutUserPermissionsBoundary" [AccountAccess] "puts a boundary back that was taken off a user of ours", "a missing boundary is only reported", OUR_USER, BOUNDED;
-    call "iam:GetAccountSummary" [AccountAccess] "quotas, before the first call", "full quotas are noticed in the middle of a start", ANY, NONE;
 
     call "iam:GetRole" [AccountAccess AccountInventory] "whether a role is there, and whom it trusts", "roles cannot be given", ROLE, NONE;
     call "iam:ListRoles" [AccountInventory] "all roles", "roles are not reported", ANY, NONE;

@@ -104,7 +104,10 @@ impl AccountTarget {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(grants.into_iter().map(|grant| self.is_clean(grant)).collect())
+        Ok(grants
+            .into_iter()
+            .map(|grant| self.is_clean(grant))
+            .collect())
     }
 
     /// Takes everything from a user of ours, as AWS asks before it is removed.
@@ -174,7 +177,10 @@ impl AccountTarget {
             service.delete_policy(&holder.name, name).await?;
             let why = if is_past { "is over" } else { "has no record" };
             mended.push(Mended {
-                note: format!("policy `{name}` of IAM user `{}` {why}, it was removed", holder.name),
+                note: format!(
+                    "policy `{name}` of IAM user `{}` {why}, it was removed",
+                    holder.name
+                ),
             });
         }
         Ok(mended)
@@ -204,7 +210,10 @@ impl AccountTarget {
         let keys = void.iter().map(|grant| mark::grant_key(*grant)).collect();
         service.untag(&holder.name, keys).await?;
         let note = |grant| Mended {
-            note: format!("grant `{grant}` never began, its note on IAM user `{}` was removed", holder.name),
+            note: format!(
+                "grant `{grant}` never began, its note on IAM user `{}` was removed",
+                holder.name
+            ),
         };
         Ok(void.into_iter().map(note).collect())
     }
@@ -227,16 +236,19 @@ impl AccountTarget {
         }
         self.remove_credential(service, &holder.name).await?;
         Ok(vec![Mended {
-            note: format!("IAM user `{}` has no grant, its credential was removed", holder.name),
+            note: format!(
+                "IAM user `{}` has no grant, its credential was removed",
+                holder.name
+            ),
         }])
     }
 
     /// Tells whether this instance has a grant in hand: then its end is its own matter.
     fn knows(&self, grant: GrantId) -> bool {
         let known = self.memory.grants(self.desk.settings.integration);
-        known.iter().any(|known| {
-            known.grant.id == grant && !matches!(known.phase, Phase::Closed)
-        })
+        known
+            .iter()
+            .any(|known| known.grant.id == grant && !matches!(known.phase, Phase::Closed))
     }
 }
 

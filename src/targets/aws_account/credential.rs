@@ -130,7 +130,10 @@ impl AccountTarget {
             let signed_by = self.signed_by(permit);
             service.set_password(user, &password, signed_by).await?;
             put("password", password.expose());
-            put("console_url", &console(self.desk.partition().await?, account));
+            put(
+                "console_url",
+                &console(self.desk.partition().await?, account),
+            );
         }
         let clear = Secret::new(body.to_string());
         recipient.seal(&clear).map_err(|error| {
@@ -151,7 +154,9 @@ impl AccountTarget {
         if service.has_password(user).await? {
             service.delete_password(user).await?;
         }
-        service.untag(user, vec![mark::CREDENTIAL.to_owned()]).await?;
+        service
+            .untag(user, vec![mark::CREDENTIAL.to_owned()])
+            .await?;
         Ok(())
     }
 }

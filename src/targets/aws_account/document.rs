@@ -112,7 +112,10 @@ pub(super) fn moved(document: &str, until: Timestamp) -> Option<String> {
         one => vec![one],
     };
     for statement in statements {
-        let at = statement.get_mut("Condition")?.get_mut(BEFORE)?.get_mut(NOW)?;
+        let at = statement
+            .get_mut("Condition")?
+            .get_mut(BEFORE)?
+            .get_mut(NOW)?;
         *at = json!(whole(until).to_string());
     }
     Some(document.to_string())
@@ -216,7 +219,15 @@ mod tests {
             Permission::Admin,
         ] {
             let document = bucket("aws", &"x".repeat(63), permission, until());
-            for never in ["Policy", "Acl", "Replication", "Ownership", "AccessPoint", "s3:*\"", "s3:Put*"] {
+            for never in [
+                "Policy",
+                "Acl",
+                "Replication",
+                "Ownership",
+                "AccessPoint",
+                "s3:*\"",
+                "s3:Put*",
+            ] {
                 assert!(!document.contains(never), "{permission}: {never}");
             }
             assert!(size(&document) < 800, "{permission}: {}", size(&document));

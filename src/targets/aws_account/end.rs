@@ -25,8 +25,8 @@ impl AccountTarget {
             return Ok(self.untraced(warrant));
         };
         let now = self.clock.now();
-        let entry = mark::entry(&carrier.tags, grant.id)
-            .unwrap_or_else(|| Entry::of(grant, now, now));
+        let entry =
+            mark::entry(&carrier.tags, grant.id).unwrap_or_else(|| Entry::of(grant, now, now));
         if warrant.reason == EndReason::Expired && entry.expiry > now {
             return Ok(Ended {
                 extended_until: Some(entry.expiry),
@@ -66,7 +66,9 @@ impl AccountTarget {
         entry: &Entry,
     ) -> Result<(), TargetError> {
         let user = &carrier.name;
-        service.delete_policy(user, &mark::policy_name(grant.id)).await?;
+        service
+            .delete_policy(user, &mark::policy_name(grant.id))
+            .await?;
         if !carrier.is_ours || self.is_needed(&carrier.tags, grant.id, entry) {
             return Ok(());
         }

@@ -18,7 +18,10 @@ mod tests {
     #[test]
     fn escapes_are_read_back_and_broken_ones_are_none() {
         assert_eq!(unescaped("a=2Cb", '=').as_deref(), Some("a,b"));
-        assert_eq!(unescaped("%7B%22%C3%AB+%22%7D", '%').as_deref(), Some("{\"ë+\"}"));
+        assert_eq!(
+            unescaped("%7B%22%C3%AB+%22%7D", '%').as_deref(),
+            Some("{\"ë+\"}")
+        );
         assert_eq!(unescaped("plain", '%').as_deref(), Some("plain"));
         for broken in ["a=", "a=2", "a=zz", "=FF"] {
             assert_eq!(unescaped(broken, '='), None, "{broken}");

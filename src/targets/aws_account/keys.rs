@@ -28,7 +28,9 @@ impl Service {
         let answer = call.max_items(PAGE).send().await;
         let answer = answer.map_err(|error| refused("iam:ListAccessKeys", error));
         let answer = absent_is_none(answer)?;
-        let keys = answer.iter().flat_map(|answer| answer.access_key_metadata());
+        let keys = answer
+            .iter()
+            .flat_map(|answer| answer.access_key_metadata());
         Ok(keys
             .filter_map(|key| {
                 Some(Key {
@@ -114,7 +116,9 @@ impl Service {
         let answer = answer.map_err(|error| refused("iam:ListMFADevices", error));
         let answer = absent_is_none(answer)?;
         let devices = answer.iter().flat_map(|answer| answer.mfa_devices());
-        Ok(devices.map(|device| device.serial_number().to_owned()).collect())
+        Ok(devices
+            .map(|device| device.serial_number().to_owned())
+            .collect())
     }
 
     /// Takes a second factor from a user. A virtual one is nobody's then, and is removed.

@@ -268,8 +268,9 @@ mod tests {
             let entry = Entry::of(&grant, at, at);
             let value = entry.write().unwrap();
             assert!(
-                value.bytes().all(|b| b.is_ascii_alphanumeric()
-                    || b" _.:/=+-@".contains(&b)),
+                value
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b" _.:/=+-@".contains(&b)),
                 "{value}"
             );
             let tags = Tags::from([(grant_key(grant.id), value)]);

@@ -133,7 +133,10 @@ mod tests {
         recent.ended(&ended, "alice_apono", at, EndReason::Revoked);
         let seen = recent.over(vec![listed(&ended)]);
         assert_eq!(seen.len(), 2);
-        assert!(seen.iter().any(|one| one.grant == started && one.ended.is_none()));
+        assert!(
+            seen.iter()
+                .any(|one| one.grant == started && one.ended.is_none())
+        );
         assert!(seen.iter().any(|one| one.grant == ended && one.closed));
         let mut other = listed(&started);
         other.ended = Some((at, EndReason::Expired));

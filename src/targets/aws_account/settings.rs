@@ -105,7 +105,10 @@ impl<'a> Reading<'a> {
         self.unknown();
         let chain = self.chain(connector);
         let flag = ["true", "false"];
-        if let Some(text) = self.value("enable_audit").filter(|text| !flag.contains(text)) {
+        if let Some(text) = self
+            .value("enable_audit")
+            .filter(|text| !flag.contains(text))
+        {
             self.wrong("enable_audit", text, "`true` or `false`");
         }
         Settings {
@@ -298,7 +301,9 @@ mod tests {
 
     #[test]
     fn an_arn_with_a_pattern_in_it_is_none() {
-        assert!(is_policy_arn("arn:aws:iam::aws:policy/job-function/Billing"));
+        assert!(is_policy_arn(
+            "arn:aws:iam::aws:policy/job-function/Billing"
+        ));
         assert!(is_policy_arn("arn:aws-us-gov:iam::123456789012:policy/a/b"));
         for bad in [
             "arn:aws:iam::aws:policy/*",

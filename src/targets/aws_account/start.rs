@@ -136,7 +136,8 @@ impl AccountTarget {
         not_ended(&carrier, grant.id)?;
         if carrier.is_ours {
             let latest = self.latest(&carrier, grant);
-            self.end_everything_from(&service, &carrier, latest, signed_by).await?;
+            self.end_everything_from(&service, &carrier, latest, signed_by)
+                .await?;
         }
         self.landings.begin(grant.id, self.late_by(signed_by), None);
         let sent = send(&service, &carrier, grant.id, &wanted.effect, signed_by).await;
@@ -194,7 +195,8 @@ impl AccountTarget {
     ) -> Result<(), TargetError> {
         let earlier = mark::entry(&carrier.tags, grant);
         let before = earlier.map(|earlier| self.late_by(earlier.signed_by));
-        self.landings.begin(grant, self.late_by(entry.signed_by), before);
+        self.landings
+            .begin(grant, self.late_by(entry.signed_by), before);
         // Nothing that gives access has left yet.
         self.landings.answered(grant);
         let tags = vec![(mark::grant_key(grant), entry.write()?)];
@@ -218,7 +220,8 @@ impl AccountTarget {
         }
         let wanted = document::nothing_from(latest);
         let put = service.put_policy(user, (mark::UNTIL, &wanted), signed_by);
-        put.await.map_err(|error| TargetError::from(error).undone())?;
+        put.await
+            .map_err(|error| TargetError::from(error).undone())?;
         let patience = Patience::begin();
         loop {
             let read = service.policy(user, mark::UNTIL).await?;
@@ -247,12 +250,25 @@ impl AccountTarget {
         let carrier = self.carrier(&service, grant).await?;
         not_ended(&carrier, grant.id)?;
         if self.effect_of(&service, &carrier, grant).await?.is_none() {
-            let message = format!("IAM user `{}` does not have what grant `{}` gave it", carrier.name, grant.id);
-            return Err(TargetError::new(ErrorClass::Transient, "access_missing", message));
+            let message = format!(
+                "IAM user `{}` does not have what grant `{}` gave it",
+                carrier.name, grant.id
+            );
+            return Err(TargetError::new(
+                ErrorClass::Transient,
+                "access_missing",
+                message,
+            ));
         }
         let made_here = mark::credential(&carrier.tags) == Some(grant.id);
-        if carrier.is_ours && !made_here && self.owes_credential(&service, &carrier, grant.id).await? {
-            return Err(changed(&format!("the credential of IAM user `{}`", carrier.name)));
+        if carrier.is_ours
+            && !made_here
+            && self.owes_credential(&service, &carrier, grant.id).await?
+        {
+            return Err(changed(&format!(
+                "the credential of IAM user `{}`",
+                carrier.name
+            )));
         }
         self.recent.started(grant, &carrier.name);
         Ok(Applied {
@@ -299,10 +315,12 @@ impl AccountTarget {
             signed_by: mark::whole(signed_by),
             ..earlier.clone()
         };
-        self.record(&service, &carrier, grant.id, &announced).await?;
+        self.record(&service, &carrier, grant.id, &announced)
+            .await?;
         if carrier.is_ours {
             let latest = self.latest(&carrier, grant);
-            self.end_everything_from(&service, &carrier, latest, signed_by).await?;
+            self.end_everything_from(&service, &carrier, latest, signed_by)
+                .await?;
         }
         let found = self.effect_of(&service, &carrier, grant).await?;
         let found = found.ok_or_else(|| not_live(grant.id))?;
@@ -433,7 +451,9 @@ async fn send(
     match effect {
         Effect::Policy { document } => {
             let policy = mark::policy_name(grant);
-            service.put_policy(user, (&policy, document), signed_by).await
+            service
+                .put_policy(user, (&policy, document), signed_by)
+                .await
         }
         Effect::Attach { arn } => service.attach(user, arn, signed_by).await,
         Effect::Member { group } => service.add_to_group(user, group, signed_by).await,

@@ -62,13 +62,15 @@ impl AccountTarget {
                 let role = self.role(service, carrier, name).await?;
                 let details = self.assume_details(&role, name);
                 let document = document::assume(&role.arn, grant.expiry);
-                self.inline(service, carrier, grant, document, details).await
+                self.inline(service, carrier, grant, document, details)
+                    .await
             }
             ResourceKind::AwsS3Bucket => {
                 let details = vec![Detail::new("bucket", bucket(name)?)];
                 let partition = self.desk.partition().await?;
                 let document = document::bucket(partition, name, grant.permission, grant.expiry);
-                self.inline(service, carrier, grant, document, details).await
+                self.inline(service, carrier, grant, document, details)
+                    .await
             }
             ResourceKind::AwsIamPolicy => self.managed(service, carrier, grant, name).await,
             ResourceKind::AwsIamGroup => self.member(service, carrier, name).await,
@@ -102,7 +104,10 @@ impl AccountTarget {
         }
         details.push(Detail::new(
             "ends_by_itself",
-            format!("AWS itself refuses it from {} on", mark::whole(grant.expiry)),
+            format!(
+                "AWS itself refuses it from {} on",
+                mark::whole(grant.expiry)
+            ),
         ));
         Ok(Wanted {
             effect: Effect::Policy { document },
@@ -181,7 +186,8 @@ impl AccountTarget {
             let details = vec![Detail::new("copy_of_version", note)];
             let inline = self.inline(service, carrier, grant, copy, details).await;
             match inline {
-                Err(error) if carrier.is_ours && error.failure().reason == "inline_policies_full" => {}
+                Err(error)
+                    if carrier.is_ours && error.failure().reason == "inline_policies_full" => {}
                 other => return other,
             }
         } else if !carrier.is_ours {
@@ -191,13 +197,21 @@ impl AccountTarget {
         if attached.len() >= MOST_ATTACHED && !attached.iter().any(|one| one == arn) {
             return Err(full(
                 "attached_policies_full",
-                &format!("IAM user `{}` has {} attached policies", carrier.name, attached.len()),
+                &format!(
+                    "IAM user `{}` has {} attached policies",
+                    carrier.name,
+                    attached.len()
+                ),
                 "end another grant of this person",
             ));
         }
         Ok(Wanted {
-            effect: Effect::Attach { arn: arn.to_owned() },
-            details: vec![attached_detail("attached as it is: too large to be given an end of its own")],
+            effect: Effect::Attach {
+                arn: arn.to_owned(),
+            },
+            details: vec![attached_detail(
+                "attached as it is: too large to be given an end of its own",
+            )],
         })
     }
 
@@ -241,8 +255,12 @@ impl AccountTarget {
             ));
         }
         Ok(Wanted {
-            effect: Effect::Member { group: name.to_owned() },
-            details: vec![attached_detail("by membership, which has no end of its own")],
+            effect: Effect::Member {
+                group: name.to_owned(),
+            },
+            details: vec![attached_detail(
+                "by membership, which has no end of its own",
+            )],
         })
     }
 
@@ -290,7 +308,8 @@ fn bucket(name: &str) -> Result<&str, TargetError> {
         && name
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b));
-    fits.then_some(name).ok_or_else(|| malformed("bucket", name))
+    fits.then_some(name)
+        .ok_or_else(|| malformed("bucket", name))
 }
 
 /// Tells whether a trust policy lets users of an account in, on their own policies or by name. Conditions are left to AWS.
@@ -392,6 +411,9 @@ mod tests {
         assert!(is_name("deploy+=,.@-_", 64));
         assert!(bucket("logs.example-1").is_ok());
         assert!(bucket("Logs").is_err());
-        assert_eq!((period(3600).as_str(), period(5400).as_str()), ("PT1H", "PT90M"));
+        assert_eq!(
+            (period(3600).as_str(), period(5400).as_str()),
+            ("PT1H", "PT90M")
+        );
     }
 }
