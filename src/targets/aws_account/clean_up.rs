@@ -13,6 +13,7 @@ use crate::domain::{ErrorClass, GrantId};
 use crate::targets::{CleanedUp, Mended, Phase, TargetError};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 impl AccountTarget {
     /// Removes what ended grants left: one look at all users.
@@ -139,7 +140,7 @@ impl AccountTarget {
     /// Takes away what no record backs: policies of grants nobody knows, notes of starts that came to nothing, credentials without a grant.
     pub(super) async fn mend_users(&self) -> Result<Vec<Mended>, TargetError> {
         let service = self.desk.service(Purpose::Connector).await?;
-        let book = self.desk.book(&service, Desk::book_age()).await?;
+        let book = self.desk.book(&service, Duration::ZERO).await?;
         let mut mended = Vec::new();
         for holder in book.iter() {
             mended.extend(self.mend_policies(&service, holder).await?);

@@ -180,6 +180,21 @@ impl Desk {
         Ok(Some(Carrier::of(user?, false)))
     }
 
+    /// Finds the user we made for a person.
+    pub(super) async fn our_user(
+        &self,
+        service: &Service,
+        principal: &Principal,
+    ) -> Result<Option<Carrier>, TargetError> {
+        for name in self.names(principal) {
+            let user = service.user(name.as_str()).await?;
+            if let Some(user) = user.filter(|user| self.is_for(user, principal)) {
+                return Ok(Some(Carrier::of(user, true)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Finds the user that carries a grant that was begun; nothing when there is no trace of it.
     pub(super) async fn carrier_of(
         &self,
@@ -188,13 +203,9 @@ impl Desk {
         principal: &Principal,
     ) -> Result<Option<Carrier>, TargetError> {
         let key = mark::grant_key(grant);
-        for name in self.names(principal) {
-            if let Some(user) = service.user(name.as_str()).await?
-                && user.tags.contains_key(&key)
-                && self.is_for(&user, principal)
-            {
-                return Ok(Some(Carrier::of(user, true)));
-            }
+        let ours = self.our_user(service, principal).await?;
+        if let Some(carrier) = ours.filter(|carrier| carrier.tags.contains_key(&key)) {
+            return Ok(Some(carrier));
         }
         let policy = mark::policy_name(grant);
         let book = self.book(service, Duration::ZERO).await?;
@@ -204,7 +215,8 @@ impl Desk {
         });
         Ok(holder.map(|holder| Carrier {
             name: holder.name.clone(),
-            is_ours: self.is_our(holder),
+            // Somebody took the mark off; what this very grant added still goes.
+            is_ours: self.is_our(holder) || mark::was_made(&holder.name, &holder.path),
             exists: true,
             tags: holder.tags.clone(),
         }))

@@ -195,8 +195,8 @@ mod tests {
     #[test]
     fn every_document_ends_by_itself_and_never_later_than_its_grant() {
         let role = assume("arn:aws:iam::123456789012:role/deploy", until());
-        insta::assert_snapshot!(role, @"");
-        insta::assert_snapshot!(nothing_from(until()), @"");
+        insta::assert_snapshot!(role, @r#"{"Statement":{"Action":"sts:AssumeRole","Condition":{"DateLessThan":{"aws:CurrentTime":"2030-01-01T12:00:00Z"}},"Effect":"Allow","Resource":"arn:aws:iam::123456789012:role/deploy"},"Version":"2012-10-17"}"#);
+        insta::assert_snapshot!(nothing_from(until()), @r#"{"Statement":{"Action":"*","Condition":{"DateGreaterThanEquals":{"aws:CurrentTime":"2030-01-01T12:00:00Z"}},"Effect":"Deny","Resource":"*"},"Version":"2012-10-17"}"#);
         for document in [
             role,
             bucket("aws", "logs", Permission::ReadOnly, until()),
@@ -240,9 +240,15 @@ mod tests {
             {"Sid": "One", "Effect": "Allow", "Action": "ec2:*", "Resource": "*",
              "Condition": {"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}},
             {"Effect": "Deny", "NotAction": ["ec2:Describe*"], "Resource": "*"}]}"#;
-        insta::assert_snapshot!(copy(source, until()).unwrap(), @"");
+        insta::assert_snapshot!(copy(source, until()).unwrap(), @r#"{"Statement":[{"Action":"ec2:*","Condition":{"DateLessThan":{"aws:CurrentTime":"2030-01-01T12:00:00Z"},"StringEquals":{"aws:RequestedRegion":"eu-west-1"}},"Effect":"Allow","Resource":"*"},{"Condition":{"DateLessThan":{"aws:CurrentTime":"2030-01-01T12:00:00Z"}},"Effect":"Deny","NotAction":["ec2:Describe*"],"Resource":"*"}],"Version":"2012-10-17"}"#);
         let one = r#"{"Statement": {"Effect": "Allow", "Action": "a:b", "Resource": "*"}}"#;
         assert!(end_of(&copy(one, until()).unwrap()).is_some());
+        let moved = moved(
+            &copy(source, until()).unwrap(),
+            "2030-02-01T00:00:00Z".parse().unwrap(),
+        );
+        let moved = moved.unwrap();
+        assert_eq!(moved.matches("2030-02-01T00:00:00Z").count(), 2, "{moved}");
         for bound in [
             r#"{"Statement": [{"Effect": "Allow", "Condition": {"DateLessThan": {"aws:currenttime": "2031-01-01T00:00:00Z"}}}]}"#,
             r#"{"Statement": "all"}"#,

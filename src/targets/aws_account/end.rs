@@ -166,15 +166,12 @@ impl AccountTarget {
     pub(super) async fn block_login(&self, warrant: &EndWarrant) -> Result<Ended, TargetError> {
         let grant = &warrant.grant;
         let service = self.desk.service(Purpose::Grant(grant.id)).await?;
-        let carrier = self.desk.find(&service, &grant.principal).await;
-        let Ok(carrier) = carrier else {
-            // Whatever stands there under this name is not ours.
-            return carrier.map(|_| Ended::default());
+        let Some(carrier) = self.desk.our_user(&service, &grant.principal).await? else {
+            return Ok(Ended::default());
         };
         let now = self.clock.now();
         let mut others = self.live(&carrier.tags, now);
-        let is_needed = others.any(|(other, _)| other != grant.id);
-        if !carrier.is_ours || !carrier.exists || is_needed {
+        if others.any(|(other, _)| other != grant.id) {
             return Ok(Ended::default());
         }
         self.remove_credential(&service, &carrier.name).await?;

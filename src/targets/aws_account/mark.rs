@@ -45,10 +45,14 @@ pub(super) fn of_user(
 
 /// Tells whether a user of this name, path and tags was made by this connector, for whomever.
 pub(super) fn is_ours(connector: &ConnectorId, name: &str, path: &str, tags: &Tags) -> bool {
-    path == PATH
-        && LoginName::parse(name).is_ok()
+    was_made(name, path)
         && tags.get(CONNECTOR).map(String::as_str) == Some(connector.as_str())
         && tags.contains_key(PRINCIPAL)
+}
+
+/// Tells whether a name and a path are such as a connector gives a user.
+pub(super) fn was_made(name: &str, path: &str) -> bool {
+    path == PATH && LoginName::parse(name).is_ok()
 }
 
 /// Tells whether some connector made a user, or says so.

@@ -296,7 +296,18 @@ mod tests {
             ("enable_audit", "yes"),
             ("colour", "blue"),
         ]);
-        insta::assert_snapshot!(problems.unwrap_err().replace("; ", "\n"), @"");
+        insta::assert_snapshot!(problems.unwrap_err().replace("; ", "\n"), @r"
+        integration `shop`: `settings.colour` is not known, `aws-account` knows `region`, `profile`, `role_arn`, `management_role_arn`, `external_id`, `user_tag`, `credentials`, `permissions_boundary_arn`, `credentials_rotation_period_in_days`, `credentials_cleanup_period_in_days`, `enable_audit`
+        `settings.region` is absent, must be a region such as `eu-west-1`
+        role ARN is `apono`, must be `arn:aws:iam::ACCOUNT:role/NAME`
+        `settings.enable_audit` is `yes`, must be `true` or `false`
+        `settings.profile` is `my profile`, must be 1 to 64 letters, digits or `_.@+-`
+        `settings.user_tag` is `apono-principal`, must be the key of a tag, such as `apono-user`
+        `settings.credentials` is `none`, must be `both`, `keys` or `console`
+        `settings.permissions_boundary_arn` is `arn:aws:iam::1:policy/*`, must be the ARN of a managed policy, `arn:aws:iam::123456789012:policy/name`
+        `settings.credentials_rotation_period_in_days` is `0`, must be a whole number, 1..=365
+        `settings.credentials_cleanup_period_in_days` is `soon`, must be a whole number, 0..=365
+        ");
     }
 
     #[test]

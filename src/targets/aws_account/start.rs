@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long after its making a request may still be signed.
-pub(super) const SIGNING_WINDOW: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const SIGNING_WINDOW: SignedDuration = SignedDuration::from_secs(20);
 /// Longest wait until what was written can be read: IAM promises no time, and takes seconds.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Time between two looks.
@@ -139,9 +139,13 @@ impl AccountTarget {
             self.end_everything_from(&service, &carrier, latest, signed_by)
                 .await?;
         }
-        self.landings.begin(grant.id, self.late_by(signed_by), None);
-        let sent = send(&service, &carrier, grant.id, &wanted.effect, signed_by).await;
-        self.settle(grant.id, sent)?;
+        // Two grants may need one membership, and an earlier try may have had its effect.
+        let found = self.effect_of(&service, &carrier, grant).await?;
+        if !found.is_some_and(|found| is_as_wanted(&found, &wanted)) {
+            self.landings.begin(grant.id, self.late_by(signed_by), None);
+            let sent = send(&service, &carrier, grant.id, &wanted.effect, signed_by).await;
+            self.settle(grant.id, sent)?;
+        }
         self.desk.forget_book();
         self.recent.started(grant, &carrier.name);
         self.until_there(&service, &carrier, grant, &wanted).await?;
@@ -201,7 +205,13 @@ impl AccountTarget {
         self.landings.answered(grant);
         let tags = vec![(mark::grant_key(grant), entry.write()?)];
         let noted = service.tag(&carrier.name, tags).await;
-        noted.map_err(|error| TargetError::from(error).undone())
+        noted.map_err(|error| {
+            if error.class() == ErrorClass::NotFound {
+                // Cleaned up since it was found.
+                return changed(&format!("IAM user `{}`", carrier.name));
+            }
+            TargetError::from(error).undone()
+        })
     }
 
     /// Moves the moment from which on AWS refuses everything to a user of ours.

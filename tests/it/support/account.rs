@@ -1,26 +1,56 @@
 //! Owns a whole product beside one AWS account: an emulator that checks signatures and policies, the fault proxy before it, the control
 //! plane, the connector with exactly the documented rights, and an integration `account`.
 
+mod hands;
+
 use super::aws::emulators::{Emulator, ROOT_SECRET, sdk};
 use super::aws::front::REGION;
 use super::aws::proxy::Proxy;
 use super::cluster::{Cluster, Version};
-use super::world::World;
+use super::world::{World, http_client, now};
 use apono_connector::aws::actions::{Feature, all};
+use apono_connector::aws::{Sessions, SessionsOptions};
+use apono_connector::clock::{SharedClock, SystemClock};
+use apono_connector::domain::{ConnectorId, Integration, IntegrationId, IntegrationState};
+use apono_connector::targets::aws_account::{AccountTargets, KIND};
+use apono_connector::targets::{Memory, Remembered, Target, TargetFactory};
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_iam::Client as Iam;
 use aws_sdk_iam::error::ProvideErrorMetadata;
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings, sign,
+};
+use aws_sigv4::sign::v4;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// How long after its signature a request may still land, as the connector is told.
-pub(crate) const LATEST_LANDING_S: u64 = 6;
+const LATEST_LANDING_S: u64 = 6;
+/// Longest time something may take to come true.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What the integration is called.
 const NAME: &str = "account";
 /// The connector's own IAM user.
 const CONNECTOR: &str = "connector";
+
+/// Knows of no grant.
+struct Nothing;
+
+impl Memory for Nothing {
+    fn grants(&self, _integration: IntegrationId) -> Vec<Remembered> {
+        Vec::new()
+    }
+
+    fn listed_at(&self) -> Option<jiff::Timestamp> {
+        None
+    }
+}
 
 /// The pieces; ends with the test.
 pub(crate) struct House {
@@ -41,6 +71,15 @@ pub(crate) struct Given {
 }
 
 impl Given {
+    fn of(answer: Value) -> Self {
+        let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
+        Self {
+            grant: text("grant"),
+            login: text("login"),
+            answer,
+        }
+    }
+
     fn text(&self, key: &str) -> &str {
         self.answer[key].as_str().unwrap_or_default()
     }
@@ -54,28 +93,41 @@ impl Given {
             .unwrap_or_default()
     }
 
-    /// Returns what an SDK client is made of with the key the person got.
-    pub(crate) fn sdk(&self) -> SdkConfig {
-        let key = Credentials::new(
+    /// Returns the key the person got.
+    pub(crate) fn key(&self) -> Credentials {
+        Credentials::new(
             self.text("access_key_id"),
             self.text("secret_access_key"),
             None,
             None,
             "test",
-        );
-        sdk(&Emulator::ministack().url(), REGION, key)
+        )
+    }
+
+    /// Returns what an SDK client is made of with it.
+    pub(crate) fn sdk(&self) -> SdkConfig {
+        sdk(&Emulator::ministack().url(), REGION, self.key())
     }
 }
 
 impl House {
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
-        let mut house = Self::prepare(settings).await;
+        Self::start_landing(settings, LATEST_LANDING_S).await
+    }
+
+    /// Starts everything, with a connector that counts on requests landing so many seconds after their signature at most.
+    pub(crate) async fn start_landing(settings: &[(&str, &str)], landing_s: u64) -> Self {
+        let mut house = Self::prepare_landing(settings, landing_s).await;
         house.begin();
         house
     }
 
     /// Starts all but the connector.
     pub(crate) async fn prepare(settings: &[(&str, &str)]) -> Self {
+        Self::prepare_landing(settings, LATEST_LANDING_S).await
+    }
+
+    async fn prepare_landing(settings: &[(&str, &str)], landing_s: u64) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(650_000_000_000);
         let account = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
         let ministack = Emulator::ministack();
@@ -93,7 +145,7 @@ impl House {
         let cluster = Cluster::shared(Version::Pg15);
         let world = World::prepare(cluster, &environment, &[]).await;
         let configuration = fs::read_to_string(world.path("connector.toml")).unwrap();
-        let landing = format!("[aws]\nlatest_landing_s = {LATEST_LANDING_S}\n");
+        let landing = format!("[aws]\nlatest_landing_s = {landing_s}\n");
         world.write("connector.toml", &(configuration + &landing));
         let mut all = vec![("region", REGION)];
         all.extend_from_slice(settings);
@@ -144,12 +196,70 @@ impl House {
         ];
         let printed = self.world.command(&args)?;
         let answer: Value = serde_json::from_str(&printed).map_err(|_| printed.clone())?;
-        let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
-        Ok(Given {
-            grant: text("grant"),
-            login: text("login"),
-            answer,
-        })
+        Ok(Given::of(answer))
+    }
+
+    /// Asks for access and does not wait; returns the grant.
+    pub(crate) fn ask_and_leave(&self, kind: &str, name: &str, permission: &str) -> String {
+        let path = format!("--path={name}");
+        let who = ["grant", "--integration", NAME, "--to", "alice@example.com"];
+        let what = ["--type", kind, &path, "--permission", permission];
+        let how = ["--for", "1h", "--wait", "0s"];
+        let args: Vec<&str> = [&who[..], &what, &how].concat();
+        // It says that the start has not finished yet.
+        drop(self.world.command(&args));
+        let all = self.world.json(&["grants", "--all", "--format", "json"]);
+        all[0]["grant"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks for a new credential.
+    pub(crate) fn reset(&self, given: &Given) -> Given {
+        let args = ["reset-credentials", &given.grant, "--format", "json"];
+        Given::of(self.world.json(&args))
+    }
+
+    /// Waits until something in the account is so.
+    pub(crate) async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so().await {
+            assert!(
+                Instant::now() < deadline,
+                "{what}: not in time\n{}",
+                self.world.logs()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Makes a target of the integration that knows nothing but its settings.
+    pub(crate) fn target(&self) -> Arc<dyn Target> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let connector = ConnectorId::parse("test-connector").unwrap();
+        let base = Credentials::new(&self.account, ROOT_SECRET, None, None, "test");
+        let sessions = Sessions::new(SessionsOptions {
+            connector: connector.clone(),
+            profile: None,
+            clock: Arc::clone(&clock),
+            base: Some(SharedCredentialsProvider::new(base)),
+            endpoint_url: Some(self.proxy.url()),
+        });
+        let id = self.world.integration(NAME)["id"].clone();
+        let integration = Integration {
+            id: IntegrationId::parse(id.as_str().unwrap()).unwrap(),
+            name: NAME.to_owned(),
+            kind: KIND.to_owned(),
+            settings: [("region".to_owned(), REGION.to_owned())].into(),
+            secret: None,
+            state: IntegrationState::Active,
+        };
+        let targets = AccountTargets {
+            connector,
+            sessions,
+            memory: Arc::new(Nothing),
+            clock,
+            late: SignedDuration::from_secs(6),
+        };
+        targets.make(&integration).unwrap()
     }
 
     /// Asks for a role.
@@ -169,72 +279,6 @@ impl House {
         self.world.until("the grant is over and clean", |_| {
             self.state(given) == "ended"
         });
-    }
-
-    /// Makes a role that trusts the account.
-    pub(crate) async fn make_role(&self, name: &str) -> String {
-        let trust = json!({
-            "Version": "2012-10-17",
-            "Statement": [{
-                "Effect": "Allow",
-                "Principal": {"AWS": format!("arn:aws:iam::{}:root", self.account)},
-                "Action": "sts:AssumeRole",
-            }],
-        });
-        let call = self.iam.create_role().role_name(name);
-        let made = call.assume_role_policy_document(trust.to_string()).send();
-        made.await.unwrap().role().unwrap().arn().to_owned()
-    }
-
-    /// Makes a managed policy that allows one action on everything, with so many characters besides.
-    pub(crate) async fn make_policy(&self, name: &str, action: &str, padding: usize) -> String {
-        let document = json!({
-            "Version": "2012-10-17",
-            "Statement": [{
-                "Effect": "Allow",
-                "Action": [action, format!("s3:{}", "x".repeat(padding))],
-                "Resource": "*",
-            }],
-        });
-        let call = self.iam.create_policy().policy_name(name);
-        let made = call.policy_document(document.to_string()).send();
-        made.await
-            .unwrap()
-            .policy()
-            .unwrap()
-            .arn()
-            .unwrap()
-            .to_owned()
-    }
-
-    /// Returns the names of a user's inline policies; nothing when there is no such user.
-    pub(crate) async fn policies(&self, user: &str) -> Option<Vec<String>> {
-        let listed = self.iam.list_user_policies().user_name(user).send().await;
-        Some(listed.ok()?.policy_names().to_vec())
-    }
-
-    /// Returns the text of an inline policy, as it is stored.
-    pub(crate) async fn document(&self, user: &str, policy: &str) -> Value {
-        let call = self.iam.get_user_policy().user_name(user);
-        let read = call.policy_name(policy).send().await.unwrap();
-        let decoded: String = url::form_urlencoded::parse(read.policy_document().as_bytes())
-            .map(|(key, value)| {
-                let sign = if value.is_empty() { "" } else { "=" };
-                format!("{key}{sign}{value}")
-            })
-            .collect();
-        serde_json::from_str(&decoded).unwrap()
-    }
-
-    pub(crate) async fn has_user(&self, user: &str) -> bool {
-        self.iam.get_user().user_name(user).send().await.is_ok()
-    }
-
-    pub(crate) async fn tags(&self, user: &str) -> Vec<(String, String)> {
-        let listed = self.iam.list_user_tags().user_name(user).send().await;
-        let tags = listed.unwrap().tags().to_vec();
-        let pair = |tag: &aws_sdk_iam::types::Tag| (tag.key().to_owned(), tag.value().to_owned());
-        tags.iter().map(pair).collect()
     }
 }
 
@@ -256,14 +300,15 @@ pub(crate) async fn list_users(person: &Given) -> Result<(), String> {
         .map_err(|error| error.code().unwrap_or("no answer").to_owned())
 }
 
+/// What AWS says to whom it does not let do something.
+pub(crate) fn denied() -> Result<(), String> {
+    Err("AccessDenied".to_owned())
+}
+
 /// Makes the connector's user, which may do exactly what the documentation lists.
 async fn connector_key(iam: &Iam) -> (String, String) {
-    let actions: Vec<&str> = all()
-        .filter(|action| action.features.contains(&Feature::AccountAccess))
-        .map(|action| action.name)
-        .collect();
     iam.create_user().user_name(CONNECTOR).send().await.unwrap();
-    allow(iam, &actions).await;
+    allow_all_but(iam, "").await;
     let key = iam.create_access_key().user_name(CONNECTOR).send().await;
     let key = key.unwrap();
     let key = key.access_key().unwrap();
@@ -273,8 +318,13 @@ async fn connector_key(iam: &Iam) -> (String, String) {
     )
 }
 
-/// Lets the connector do these actions and no others.
-pub(crate) async fn allow(iam: &Iam, actions: &[&str]) {
+/// Lets the connector do what the documentation lists, but for one action.
+pub(crate) async fn allow_all_but(iam: &Iam, missing: &str) {
+    let actions: Vec<&str> = all()
+        .filter(|action| action.features.contains(&Feature::AccountAccess))
+        .map(|action| action.name)
+        .filter(|action| *action != missing)
+        .collect();
     let may = json!({
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}],
@@ -286,4 +336,33 @@ pub(crate) async fn allow(iam: &Iam, actions: &[&str]) {
         .send()
         .await
         .unwrap();
+}
+
+/// Asks S3 something with a key, without a body; returns the status.
+pub(crate) async fn s3(key: &Credentials, method: &str, target: &str) -> u16 {
+    let address = Emulator::ministack().url();
+    let host = address.strip_prefix("http://").unwrap();
+    let url = format!("{address}{target}");
+    let mut settings = SigningSettings::default();
+    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    settings.percent_encoding_mode = PercentEncodingMode::Single;
+    let identity = key.clone().into();
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        // Where a bucket is that was made without saying where.
+        .region("us-east-1")
+        .name("s3")
+        .time(now().into())
+        .settings(settings)
+        .build()
+        .unwrap()
+        .into();
+    let headers = [("host", host)].into_iter();
+    let question = SignableRequest::new(method, &url, headers, SignableBody::Bytes(&[])).unwrap();
+    let (instructions, _) = sign(question, &params).unwrap().into_parts();
+    let mut request = http_client().request(method.parse().unwrap(), &url);
+    for (name, value) in instructions.headers() {
+        request = request.header(name, value);
+    }
+    request.send().await.unwrap().status().as_u16()
 }
