@@ -114,3 +114,28 @@ async fn a_lost_credential_is_made_anew_and_the_old_one_is_gone() {
     assert_ne!(given.answer["password"], again.answer["password"]);
     assert_eq!(house.keys("alice_apono").await.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_emulator_of_iam_takes_the_same_calls_and_shows_the_same_record() {
+    let house = House::start_on_moto().await;
+    house.make_role("deploy").await;
+    let arn = house.make_policy("large", "iam:ListUsers", 1900).await;
+    let role = house.role("deploy", "1h").unwrap();
+    let alice = "alice@example.com";
+    let policy = house.ask("aws-iam-policy", &arn, "ATTACH", alice, "1h");
+    let policy = policy.unwrap();
+    assert_eq!(house.attached("alice_apono").await, [arn]);
+    assert_eq!(house.keys("alice_apono").await.len(), 1);
+    let document = house.document("alice_apono", &format!("apono-grant-{}", role.grant));
+    let end = &document.await["Statement"]["Condition"]["DateLessThan"]["aws:CurrentTime"];
+    let expiry = house.world.seen(&role.grant)["grant"]["expiry"].clone();
+    let (end, expiry) = (end.as_str().unwrap(), expiry.as_str().unwrap());
+    assert_eq!(end[..19], expiry[..19]);
+    house.revoke(&policy);
+    assert!(house.attached("alice_apono").await.is_empty());
+    house.revoke(&role);
+    assert!(house.keys("alice_apono").await.is_empty());
+    house.until_ended(&role);
+    house.until_ended(&policy);
+    assert!(!house.has_user("alice_apono").await);
+}

@@ -6,7 +6,7 @@ use super::service::{Service, User};
 use super::settings::Settings;
 use super::trouble::refused;
 use crate::aws::{Caller, Purpose, Sessions};
-use crate::domain::{ErrorClass, GrantId, LoginName, Principal};
+use crate::domain::{ErrorClass, Grant, LoginName, Principal};
 use crate::targets::TargetError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,9 @@ use tokio::time::Instant;
 
 /// How old the list of users may be: every start and end of this process makes it anew.
 const BOOK_AGE: Duration = Duration::from_secs(60);
+
+/// The same where it tells whose user is whose: a tag that was just set counts.
+const MAPPING_AGE: Duration = Duration::from_secs(2);
 
 /// All users of the account that carry something of ours, or belong to a person by their tag.
 pub(super) type Book = Arc<Vec<Holder>>;
@@ -89,51 +92,34 @@ impl Desk {
         ]
     }
 
-    /// Finds the user that carries a person's grants, or says how the one to be made is called.
+    /// Finds the user that carries a grant or is to carry it, or says how the one to be made is called. Where a grant was begun it stays.
     pub(super) async fn find(
         &self,
         service: &Service,
-        principal: &Principal,
+        grant: &Grant,
     ) -> Result<Carrier, TargetError> {
+        let principal = &grant.principal;
+        let key = mark::grant_key(grant.id);
+        let mut named = Vec::new();
+        for name in self.names(principal) {
+            let user = service.user(name.as_str()).await?;
+            named.push((name, user));
+        }
+        let ours = named.iter().find_map(|(_, user)| {
+            let user = user.as_ref()?;
+            self.is_for(user, principal)
+                .then(|| Carrier::of(user.clone(), true))
+        });
+        if let Some(begun) = ours.as_ref().filter(|ours| ours.tags.contains_key(&key)) {
+            return Ok(begun.clone());
+        }
         if let Some(own) = self.mapped(service, principal).await? {
             return Ok(own);
         }
-        let mut free = None;
-        for name in self.names(principal) {
-            let name = name.as_str();
-            match service.user(name).await? {
-                None => {
-                    free.get_or_insert_with(|| name.to_owned());
-                }
-                Some(user) if self.is_for(&user, principal) => {
-                    return Ok(Carrier::of(user, true));
-                }
-                Some(user) if mark::is_marked(&user.tags) => {}
-                Some(_) => {
-                    let message = format!(
-                        "IAM user `{name}` exists and does not carry this connector's mark"
-                    );
-                    let hint = "remove or rename the user, or map the person to it by a tag: see `user_tag`";
-                    return Err(refused(
-                        ErrorClass::NeedsOperator,
-                        "user_not_ours",
-                        message,
-                        hint,
-                    ));
-                }
-            }
+        match ours {
+            Some(ours) => Ok(ours),
+            None => to_be_made(&named, principal),
         }
-        let name = free.ok_or_else(|| {
-            let message = format!("both names for the user of `{principal}` are taken by others");
-            let hint = "remove users of connectors that are gone";
-            refused(ErrorClass::NeedsOperator, "user_names_taken", message, hint)
-        })?;
-        Ok(Carrier {
-            name,
-            is_ours: true,
-            exists: false,
-            tags: Tags::new(),
-        })
     }
 
     /// Tells whether a user is ours and for this person.
@@ -155,7 +141,7 @@ impl Desk {
             let value = tags.get(key).map(|value| value.to_lowercase());
             value.as_deref() == Some(principal.as_str()) && !mark::is_marked(tags)
         };
-        let book = self.book(service, BOOK_AGE).await?;
+        let book = self.book(service, MAPPING_AGE).await?;
         let mut found = book.iter().filter(|holder| belongs(&holder.tags));
         let Some(holder) = found.next() else {
             return Ok(None);
@@ -195,31 +181,35 @@ impl Desk {
         Ok(None)
     }
 
-    /// Finds the user that carries a grant that was begun; nothing when there is no trace of it.
-    pub(super) async fn carrier_of(
+    /// Finds every user that shows something of a grant that was begun. That is one, unless tags were changed within its start.
+    pub(super) async fn carriers_of(
         &self,
         service: &Service,
-        grant: GrantId,
-        principal: &Principal,
-    ) -> Result<Option<Carrier>, TargetError> {
-        let key = mark::grant_key(grant);
-        let ours = self.our_user(service, principal).await?;
-        if let Some(carrier) = ours.filter(|carrier| carrier.tags.contains_key(&key)) {
-            return Ok(Some(carrier));
+        grant: &Grant,
+    ) -> Result<Vec<Carrier>, TargetError> {
+        let key = mark::grant_key(grant.id);
+        let ours = self.our_user(service, &grant.principal).await?;
+        let ours = ours.filter(|carrier| carrier.tags.contains_key(&key));
+        if let Some(ours) = &ours
+            && self.settings.user_tag.is_none()
+        {
+            return Ok(vec![ours.clone()]);
         }
-        let policy = mark::policy_name(grant);
+        let policy = mark::policy_name(grant.id);
         let book = self.book(service, Duration::ZERO).await?;
-        let holder = book.iter().find(|holder| {
+        let shows = |holder: &&Holder| {
             let mut names = holder.policies.iter().map(|(name, _)| name);
-            holder.tags.contains_key(&key) || names.any(|name| *name == policy)
-        });
-        Ok(holder.map(|holder| Carrier {
+            let is_known = ours.as_ref().is_some_and(|ours| ours.name == holder.name);
+            !is_known && (holder.tags.contains_key(&key) || names.any(|name| *name == policy))
+        };
+        let others = book.iter().filter(shows).map(|holder| Carrier {
             name: holder.name.clone(),
             // Somebody took the mark off; what this very grant added still goes.
             is_ours: self.is_our(holder) || mark::was_made(&holder.name, &holder.path),
             exists: true,
             tags: holder.tags.clone(),
-        }))
+        });
+        Ok(others.chain(ours.clone()).collect())
     }
 
     pub(super) fn is_our(&self, holder: &Holder) -> bool {
@@ -267,4 +257,41 @@ impl Desk {
     fn with_book<R>(&self, with: impl FnOnce(&mut Option<(Instant, Book)>) -> R) -> R {
         with(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Says how the user to be made is called: the first of the two names that is free, unless a user we did not make has one of them.
+fn to_be_made(
+    named: &[(LoginName, Option<User>)],
+    principal: &Principal,
+) -> Result<Carrier, TargetError> {
+    let foreign = |user: &&User| !mark::is_marked(&user.tags);
+    if let Some(user) = named
+        .iter()
+        .filter_map(|(_, user)| user.as_ref())
+        .find(foreign)
+    {
+        let message = format!(
+            "IAM user `{}` exists and does not carry this connector's mark",
+            user.name
+        );
+        let hint = "remove or rename the user, or map the person to it by a tag: see `user_tag`";
+        return Err(refused(
+            ErrorClass::NeedsOperator,
+            "user_not_ours",
+            message,
+            hint,
+        ));
+    }
+    let free = named.iter().find(|(_, user)| user.is_none());
+    let (name, _) = free.ok_or_else(|| {
+        let message = format!("both names for the user of `{principal}` are taken by others");
+        let hint = "remove users of connectors that are gone";
+        refused(ErrorClass::NeedsOperator, "user_names_taken", message, hint)
+    })?;
+    Ok(Carrier {
+        name: name.as_str().to_owned(),
+        is_ours: true,
+        exists: false,
+        tags: Tags::new(),
+    })
 }

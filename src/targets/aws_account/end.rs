@@ -13,27 +13,49 @@ use crate::targets::{Ended, Phase, TargetError};
 use jiff::Timestamp;
 
 impl AccountTarget {
-    /// Takes away what the grant gave, writes that it ended, and reads back.
+    /// Takes away what the grant gave, wherever it shows.
     pub(super) async fn close_door(&self, warrant: &EndWarrant) -> Result<Ended, TargetError> {
         let grant = &warrant.grant;
         let service = self.desk.service(Purpose::Grant(grant.id)).await?;
-        let carrier = self
-            .desk
-            .carrier_of(&service, grant.id, &grant.principal)
-            .await?;
-        let Some(carrier) = carrier else {
-            return Ok(self.untraced(warrant));
-        };
+        let carriers = self.desk.carriers_of(&service, grant).await?;
         let now = self.clock.now();
-        let entry =
-            mark::entry(&carrier.tags, grant.id).unwrap_or_else(|| Entry::of(grant, now, now));
-        if warrant.reason == EndReason::Expired && entry.expiry > now {
+        let later = carriers
+            .iter()
+            .filter_map(|carrier| mark::entry(&carrier.tags, grant.id))
+            .map(|entry| entry.expiry)
+            .max();
+        if warrant.reason == EndReason::Expired && later.is_some_and(|later| later > now) {
             return Ok(Ended {
-                extended_until: Some(entry.expiry),
+                extended_until: later,
                 ..Ended::default()
             });
         }
-        self.take_away(&service, &carrier, grant, &entry).await?;
+        let mut ended = None;
+        for carrier in &carriers {
+            let one = self.close_on(&service, warrant, carrier).await?;
+            let before: Option<Timestamp> = ended.and_then(|ended: Ended| ended.provisional_until);
+            ended = Some(Ended {
+                provisional_until: one.provisional_until.max(before),
+                ..one
+            });
+        }
+        let mut ended = ended.unwrap_or_else(|| self.untraced(warrant));
+        ended.details = self.residue(&service, grant).await;
+        Ok(ended)
+    }
+
+    /// Takes away what the grant gave to one user, writes that it ended, and reads back.
+    async fn close_on(
+        &self,
+        service: &Service,
+        warrant: &EndWarrant,
+        carrier: &Carrier,
+    ) -> Result<Ended, TargetError> {
+        let grant = &warrant.grant;
+        let now = self.clock.now();
+        let entry =
+            mark::entry(&carrier.tags, grant.id).unwrap_or_else(|| Entry::of(grant, now, now));
+        self.take_away(service, carrier, grant, &entry).await?;
         let before = mark::ended(&carrier.tags, grant.id);
         let (ended_at, reason) = before.unwrap_or((now, warrant.reason));
         if before.is_none() {
@@ -41,7 +63,7 @@ impl AccountTarget {
             let tags = vec![(mark::ended_key(grant.id), tombstone)];
             service.tag(&carrier.name, tags).await?;
         }
-        self.until_gone(&service, &carrier, grant, &entry).await?;
+        self.until_gone(service, carrier, grant, &entry).await?;
         // A start may have written its record while we wrote the end.
         let seen = service.user(&carrier.name).await?;
         let signed_by = seen.and_then(|user| mark::entry(&user.tags, grant.id));
@@ -53,7 +75,6 @@ impl AccountTarget {
             ended_at: Some(ended_at),
             reason: Some(reason),
             provisional_until: self.may_return_until(grant, &entry, signed_by),
-            details: self.residue(&service, grant).await,
             ..Ended::default()
         })
     }

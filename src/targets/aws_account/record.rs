@@ -84,7 +84,7 @@ impl AccountTarget {
         });
         for known in missing.take(LOOKED_FOR) {
             let grant = &known.grant;
-            let Ok(carrier) = self.desk.find(service, &grant.principal).await else {
+            let Ok(carrier) = self.desk.find(service, grant).await else {
                 continue;
             };
             let entry = mark::entry(&carrier.tags, grant.id);

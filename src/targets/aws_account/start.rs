@@ -31,7 +31,7 @@ impl AccountTarget {
     pub(super) async fn plan(&self, start: &Start) -> Result<Plan, TargetError> {
         let grant = &start.grant;
         let service = self.desk.service(Purpose::Grant(grant.id)).await?;
-        let carrier = self.desk.find(&service, &grant.principal).await?;
+        let carrier = self.desk.find(&service, grant).await?;
         not_ended(&carrier, grant.id)?;
         if carrier.is_ours {
             // A start whose credential nobody could open must not begin.
@@ -107,7 +107,7 @@ impl AccountTarget {
                 break;
             }
         }
-        let carrier = self.desk.find(&service, &grant.principal).await?;
+        let carrier = self.desk.find(&service, grant).await?;
         if !carrier.exists || carrier.name != name {
             return Err(changed(&format!("IAM user `{name}`")));
         }
@@ -388,7 +388,7 @@ impl AccountTarget {
 
     /// Returns the user a person's grants are on; it must exist.
     async fn carrier(&self, service: &Service, grant: &Grant) -> Result<Carrier, TargetError> {
-        let carrier = self.desk.find(service, &grant.principal).await?;
+        let carrier = self.desk.find(service, grant).await?;
         if carrier.exists {
             return Ok(carrier);
         }

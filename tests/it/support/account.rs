@@ -3,7 +3,7 @@
 
 mod hands;
 
-use super::aws::emulators::{Emulator, ROOT_SECRET, sdk};
+use super::aws::emulators::{Emulator, Program, ROOT_SECRET, sdk};
 use super::aws::front::REGION;
 use super::aws::proxy::Proxy;
 use super::cluster::{Cluster, Version};
@@ -36,8 +36,10 @@ const LATEST_LANDING_S: u64 = 6;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What the integration is called.
 const NAME: &str = "account";
-/// The connector's own IAM user.
+/// The connector's own IAM user, which may do nothing but assume the role.
 const CONNECTOR: &str = "connector";
+/// The role the connector works with.
+const ROLE: &str = "apono-account";
 
 /// Knows of no grant.
 struct Nothing;
@@ -127,14 +129,27 @@ impl House {
         Self::prepare_landing(settings, LATEST_LANDING_S).await
     }
 
+    /// Starts everything beside the other emulator, which refuses nobody anything.
+    pub(crate) async fn start_on_moto() -> Self {
+        let mut house = Self::prepare_on(Program::Moto, &[], LATEST_LANDING_S).await;
+        house.begin();
+        house
+    }
+
     async fn prepare_landing(settings: &[(&str, &str)], landing_s: u64) -> Self {
+        Self::prepare_on(Program::MiniStack, settings, landing_s).await
+    }
+
+    async fn prepare_on(program: Program, settings: &[(&str, &str)], landing_s: u64) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(650_000_000_000);
         let account = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
-        let ministack = Emulator::ministack();
-        let root = ministack.sdk(REGION, &account, ROOT_SECRET);
-        let iam = Iam::new(&root);
-        let (key, secret) = connector_key(&iam).await;
-        let proxy = Proxy::before(ministack.port).await;
+        let emulator = match program {
+            Program::Moto => Emulator::moto(),
+            Program::MiniStack => Emulator::ministack(),
+        };
+        let iam = Iam::new(&root(emulator, program, &account).await);
+        let (key, secret) = connector_key(&iam, &account).await;
+        let proxy = Proxy::before(emulator.port).await;
         let url = proxy.url();
         let environment = [
             ("AWS_ENDPOINT_URL", url.as_str()),
@@ -147,7 +162,8 @@ impl House {
         let configuration = fs::read_to_string(world.path("connector.toml")).unwrap();
         let landing = format!("[aws]\nlatest_landing_s = {landing_s}\n");
         world.write("connector.toml", &(configuration + &landing));
-        let mut all = vec![("region", REGION)];
+        let role = format!("arn:aws:iam::{account}:role/{ROLE}");
+        let mut all = vec![("region", REGION), ("role_arn", role.as_str())];
         all.extend_from_slice(settings);
         world.add_integration_of(NAME, "aws-account", &all);
         Self {
@@ -305,10 +321,51 @@ pub(crate) fn denied() -> Result<(), String> {
     Err("AccessDenied".to_owned())
 }
 
-/// Makes the connector's user, which may do exactly what the documentation lists.
-async fn connector_key(iam: &Iam) -> (String, String) {
-    iam.create_user().user_name(CONNECTOR).send().await.unwrap();
+/// Returns what an SDK client is made of, for somebody who may do everything in an account.
+async fn root(emulator: &Emulator, program: Program, account: &str) -> SdkConfig {
+    if program == Program::MiniStack {
+        return emulator.sdk(REGION, account, ROOT_SECRET);
+    }
+    // The session of any role of an account is in it.
+    let sts = aws_sdk_sts::Client::new(&emulator.sdk(REGION, "AKIATEST", "any"));
+    let role = format!("arn:aws:iam::{account}:role/anything");
+    let call = sts.assume_role().role_arn(role).role_session_name("test");
+    let session = call.send().await.unwrap();
+    let keys = session.credentials().unwrap();
+    let token = Some(keys.session_token().to_owned());
+    let keys = Credentials::new(
+        keys.access_key_id(),
+        keys.secret_access_key(),
+        token,
+        None,
+        "test",
+    );
+    sdk(&emulator.url(), REGION, keys)
+}
+
+/// Makes the connector's user, and the role in the account it may assume: the role may do exactly what the documentation lists.
+async fn connector_key(iam: &Iam, account: &str) -> (String, String) {
+    let how = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"];
+    let trust = json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": {"AWS": format!("arn:aws:iam::{account}:root")},
+            "Action": how,
+            "Condition": {"StringEquals": {"sts:ExternalId": "test-connector"}},
+        }],
+    });
+    let call = iam.create_role().role_name(ROLE);
+    let made = call.assume_role_policy_document(trust.to_string()).send();
+    made.await.unwrap();
     allow_all_but(iam, "").await;
+    iam.create_user().user_name(CONNECTOR).send().await.unwrap();
+    let call = iam
+        .put_user_policy()
+        .user_name(CONNECTOR)
+        .policy_name("may");
+    let call = call.policy_document(allowing(&how));
+    call.send().await.unwrap();
     let key = iam.create_access_key().user_name(CONNECTOR).send().await;
     let key = key.unwrap();
     let key = key.access_key().unwrap();
@@ -318,24 +375,24 @@ async fn connector_key(iam: &Iam) -> (String, String) {
     )
 }
 
-/// Lets the connector do what the documentation lists, but for one action.
+/// Lets the connector's role do what the documentation lists, but for one action.
 pub(crate) async fn allow_all_but(iam: &Iam, missing: &str) {
     let actions: Vec<&str> = all()
         .filter(|action| action.features.contains(&Feature::AccountAccess))
         .map(|action| action.name)
         .filter(|action| *action != missing)
         .collect();
-    let may = json!({
+    let call = iam.put_role_policy().role_name(ROLE).policy_name("may");
+    let call = call.policy_document(allowing(&actions));
+    call.send().await.unwrap();
+}
+
+fn allowing(actions: &[&str]) -> String {
+    json!({
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}],
-    });
-    iam.put_user_policy()
-        .user_name(CONNECTOR)
-        .policy_name("may")
-        .policy_document(may.to_string())
-        .send()
-        .await
-        .unwrap();
+    })
+    .to_string()
 }
 
 /// Asks S3 something with a key, without a body; returns the status.

@@ -157,6 +157,11 @@ impl House {
         serde_json::from_str(&fields.next().unwrap().1).unwrap()
     }
 
+    pub(crate) async fn has_password(&self, user: &str) -> bool {
+        let asked = self.iam.get_login_profile().user_name(user).send().await;
+        asked.is_ok()
+    }
+
     pub(crate) async fn has_user(&self, user: &str) -> bool {
         self.iam.get_user().user_name(user).send().await.is_ok()
     }
