@@ -126,8 +126,9 @@ async fn another_emulator_of_iam_takes_the_same_calls_and_shows_the_same_record(
     let policy = policy.unwrap();
     assert_eq!(house.attached("alice_apono").await, [arn]);
     assert_eq!(house.keys("alice_apono").await.len(), 1);
-    let document = house.document("alice_apono", &format!("apono-grant-{}", role.grant));
-    let end = &document.await["Statement"]["Condition"]["DateLessThan"]["aws:CurrentTime"];
+    let name = format!("apono-grant-{}", role.grant);
+    let document = house.document("alice_apono", &name).await;
+    let end = &document["Statement"]["Condition"]["DateLessThan"]["aws:CurrentTime"];
     let expiry = house.world.seen(&role.grant)["grant"]["expiry"].clone();
     let (end, expiry) = (end.as_str().unwrap(), expiry.as_str().unwrap());
     assert_eq!(end[..19], expiry[..19]);

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 /// How old the list of users may be: every start and end of this process makes it anew.
 const BOOK_AGE: Duration = Duration::from_secs(60);
 
-/// The same where it tells whose user is whose: a tag that was just set counts.
+/// The same where it tells whose user is whose: a tag counts soon after it was set.
 const MAPPING_AGE: Duration = Duration::from_secs(2);
 
 /// All users of the account that carry something of ours, or belong to a person by their tag.
