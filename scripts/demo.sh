@@ -6,8 +6,9 @@ cd "$(dirname "$0")/.."
 . scripts/machine.sh
 . scripts/stage.sh
 . scripts/system.sh
+. scripts/organization.sh
 
-steps_total="$(grep -c '^step "' "scripts/${0##*/}")"
+steps_total="$(cat "scripts/${0##*/}" scripts/demo-aws.sh | grep -c '^step "')"
 steps_begun=0
 steps_ok=0
 
@@ -27,6 +28,7 @@ last_words() {
 }
 
 system_needs debug
+organization_needs
 began="$(now)"
 
 # A person at psql, with the credential she unsealed. `as PERSON DATABASE SQL`; the person's credential is in a file.
@@ -210,4 +212,6 @@ equal "no session of theirs is left" 0 "$(ask postgres "SELECT count(*) FROM pg_
 passwords="$(sed -n "s/^\(export \)\?PGPASSWORD='\?\([^']*\)'\?\$/\2/p" "$stage"/alice.env "$stage"/bob.env)"
 no_password_found() { [ -n "$passwords" ] && ! grep -raqF "$passwords" "$stage/server/log" "$stage/state" "$stage"/*.log "$stage"/plane.sqlite*; }
 check "no password stands in any log, in the ledger or in the control plane's store" no_password_found
+. scripts/demo-aws.sh
+
 printf '\nthe story took %.0f s\n' "$(calc "$(now) - $began")"

@@ -259,7 +259,7 @@ impl Check<'_> {
     }
 
     fn executor(&mut self) -> ExecutorConfig {
-        let slots = self.number("executor.slots", 4..=256, 16);
+        let slots = self.number("executor.slots", 4..=256, 32);
         let per_integration = self.number("executor.per_integration", 1..=slots, slots / 2);
         let small = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
         ExecutorConfig {

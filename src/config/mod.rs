@@ -102,7 +102,8 @@ pub struct GuardrailConfig {
 /// How much is done at once.
 #[derive(Debug)]
 pub struct ExecutorConfig {
-    /// Tasks at once, a quarter of them kept for ends: 4 to 256. Default 16.
+    /// Tasks at once, a quarter of them kept for ends: 4 to 256. Default 32, so that one integration can have all 15 orders under way
+    /// that Identity Center carries out at a time.
     pub slots: u32,
     /// Tasks at once in one integration: 1 to `slots`. Default half of `slots`.
     pub per_integration: u32,

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// Most ends of one integration at once: as many as a target has connections.
-const ENDS_PER_INTEGRATION: usize = 8;
+/// Most ends of one integration at once: as many orders as Identity Center carries out at a time. A database server takes them by as many
+/// as it has connections for ends.
+const ENDS_PER_INTEGRATION: usize = 16;
 /// Longest wait of a task for a place, well within its lease; then it is handed back.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// First pause after an integration could not be reached; doubles up to [`LONGEST_PAUSE`].

@@ -62,7 +62,7 @@ fn three_variables_are_enough() {
     assert_eq!(config.log.format, LogFormat::Auto);
     assert_eq!(
         (config.executor.slots, config.executor.per_integration),
-        (16, 8)
+        (32, 16)
     );
 }
 

@@ -2,6 +2,7 @@
 
 mod late;
 mod preconditions;
+mod standing;
 mod trouble;
 
 use crate::support::aws::front::{Account, Group, Knobs, Name, Organization, PermissionSet, User};

@@ -196,7 +196,7 @@ pub(super) async fn inventory(
     }
     match format {
         ListForm::Json => screen::json(&records),
-        ListForm::Text => Ok(screen::resources(&records, tree)),
+        ListForm::Text => Ok(screen::resources(records, tree)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Owns what is printed: the one place of the reference control plane that writes to the terminal.
 
 use super::CommandError;
-use crate::control::protocol::PrincipalSpec;
+use crate::control::protocol::{PrincipalSpec, ResourceRecord};
 use crate::domain::shown;
 use crate::reference_plane::admin::{
     GrantView, InstanceView, IntegrationView, InventoryEntry, StandingAccess,
@@ -147,9 +147,16 @@ pub(super) fn instances(views: &[InstanceView]) -> String {
     table(&rows)
 }
 
-/// Writes what exists, one line each, or indented by path.
-pub(super) fn resources(records: &[InventoryEntry], tree: bool) -> String {
+/// Writes what exists, one line each, or indented: by path, in an organization by unit.
+pub(super) fn resources(mut records: Vec<InventoryEntry>, tree: bool) -> String {
     let mut rows = Vec::new();
+    if tree {
+        // What has no place in the units keeps its order, and follows.
+        records.sort_by_cached_key(|entry| match units(&entry.resource) {
+            Some(units) => (false, units),
+            None => (true, Vec::new()),
+        });
+    }
     if !tree {
         let head = ["TYPE", "PATH", "PERMISSIONS", "OWNER", "STATUS"];
         rows.push(head.map(str::to_owned).to_vec());
@@ -168,19 +175,45 @@ pub(super) fn resources(records: &[InventoryEntry], tree: bool) -> String {
         };
         let owner = shown(record.owner.as_deref().unwrap_or("-"));
         if tree {
-            let indent = "  ".repeat(record.path.len().saturating_sub(1));
-            let name = format!("{indent}{}", shown(&record.name));
+            let depth = units(record).map_or(record.path.len(), |units| units.len());
+            let indent = "  ".repeat(depth.saturating_sub(1));
+            let name = format!("{indent}{}{}", shown(&record.name), id_of(record));
             vec![name, kind, permissions, owner, status]
         } else {
             let mut path = shown(&record.path.join("/"));
-            // Where the path is made of ids.
-            if record.path.last() != Some(&record.name) {
+            if is_by_id(record) {
                 path = format!("{path} ({})", shown(&record.name));
             }
             vec![kind, path, permissions, owner, status]
         }
     }));
     table(&rows)
+}
+
+/// Whether the path is made of ids instead of names.
+fn is_by_id(record: &ResourceRecord) -> bool {
+    record.path.last() != Some(&record.name)
+}
+
+/// Writes the id orders go by, where the name is not enough.
+fn id_of(record: &ResourceRecord) -> String {
+    match record.path.last() {
+        Some(id) if is_by_id(record) => format!(" ({})", shown(id)),
+        _ => String::new(),
+    }
+}
+
+/// Returns the names of the organizational units something is in, outermost first, and its own; nothing for what is in none.
+fn units(record: &ResourceRecord) -> Option<Vec<String>> {
+    let own = match record.kind.as_str() {
+        // Its path ends with its own name.
+        "aws-organizational-unit" => None,
+        "aws-organization-account" => Some(&record.name),
+        _ => return None,
+    };
+    let above = record.context.get("ou_path").into_iter();
+    let above = above.flat_map(|path| path.split('/').map(str::to_owned));
+    Some(above.chain(own.cloned()).collect())
 }
 
 /// Writes who has access already.
@@ -215,7 +248,6 @@ fn time(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "-".to_owned(), |at| format!("{at:.3}"))
 }
 
-/// Writes rows with aligned columns.
 /// Writes a principal the way `grant --to` reads it.
 fn principal(spec: &PrincipalSpec) -> String {
     let named = |prefix: &str, name: &String| format!("{prefix}{name}");
@@ -226,6 +258,7 @@ fn principal(spec: &PrincipalSpec) -> String {
         .unwrap_or_default()
 }
 
+/// Writes rows with aligned columns.
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -251,6 +284,7 @@ fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn columns_line_up_and_lines_have_no_trailing_space() {
@@ -259,6 +293,42 @@ mod tests {
             vec!["long".to_owned(), String::new()],
         ];
         assert_eq!(table(&rows), "a     b\nlong\n");
+    }
+
+    #[test]
+    fn accounts_hang_below_their_units_with_their_ids_and_the_rest_follows() {
+        let unit = "aws-organizational-unit";
+        let entry = |kind: &str, id: &str, name: &str, units: &str| -> InventoryEntry {
+            let context = json!({ "ou_path": units });
+            let then = "2026-11-22T00:00:00Z";
+            serde_json::from_value(json!({
+                "id": id, "native_id": id, "name": name, "path": [id], "type": kind,
+                "permissions": [], "status": "active",
+                "context": if units.is_empty() { json!({}) } else { context },
+                "age": {"first_seen_at": then, "changed_at": then, "seen_at": then},
+            }))
+            .unwrap()
+        };
+        let records = vec![
+            entry("aws-organization-account", "1", "root", ""),
+            entry("aws-organization-account", "2", "shop", "Prod/EU"),
+            entry("aws-permission-set", "Admin", "Admin", ""),
+            entry(unit, "ou-1", "Prod", "Prod"),
+            entry(unit, "ou-2", "EU", "Prod/EU"),
+        ];
+        let tree = resources(records, true);
+        let names: Vec<&str> = tree
+            .lines()
+            .map(|line| line.split("  aws-").next().unwrap().trim_end())
+            .collect();
+        let expected = [
+            "Prod (ou-1)",
+            "  EU (ou-2)",
+            "    shop (2)",
+            "root (1)",
+            "Admin",
+        ];
+        assert_eq!(names, expected);
     }
 
     #[test]

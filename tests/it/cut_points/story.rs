@@ -10,10 +10,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long a grant lasts that is to end by itself: enough to start it and open a session on a busy machine.
-const LASTS: &str = "5s";
+const LASTS: &str = "8s";
 
 /// How long grants last that are to be over together: enough to start both.
-const LASTS_TOGETHER: Duration = Duration::from_secs(6);
+const LASTS_TOGETHER: Duration = Duration::from_secs(10);
 
 /// What a connector is in the middle of when it dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

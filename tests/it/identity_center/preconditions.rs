@@ -3,6 +3,7 @@
 use super::{PROD, TEST, organization};
 use crate::support::aws::front::{Account, MANAGEMENT, Name, State, User};
 use crate::support::realm::Realm;
+use crate::support::world::Login;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_work_is_refused_before_anything_is_ordered() {
@@ -72,13 +73,7 @@ async fn an_account_below_an_excluded_unit_is_refused() {
         .add_integration_of("narrow", "aws-organization", &settings);
     let mut realm = realm;
     realm.begin();
-    let how = ["--permission", "ReadOnly", "--for", "1h"];
-    let ask = |account| {
-        let resource = ["aws-organization-account", account];
-        realm
-            .world
-            .grant_in("narrow", &resource, "alice@example.com", &how)
-    };
+    let ask = |account| ask_in(&realm, "narrow", account);
     let error = ask("777777777777").unwrap_err();
     assert!(
         error.contains(&unit) && error.contains("excludes"),
@@ -102,13 +97,7 @@ async fn the_management_account_is_refused_to_a_delegated_administrator() {
         .add_integration_of("delegate", "aws-organization", &settings);
     let mut realm = realm;
     realm.begin();
-    let how = ["--permission", "ReadOnly", "--for", "1h"];
-    let ask = |account| {
-        let resource = ["aws-organization-account", account];
-        realm
-            .world
-            .grant_in("delegate", &resource, "alice@example.com", &how)
-    };
+    let ask = |account| ask_in(&realm, "delegate", account);
     let error = ask(MANAGEMENT).unwrap_err();
     assert!(error.contains("delegated administrator"), "{error}");
     ask(PROD).unwrap();
@@ -117,6 +106,14 @@ async fn the_management_account_is_refused_to_a_delegated_administrator() {
             .front
             .is_assigned(PROD, "ReadOnly", &Name::user("alice"))
     );
+}
+
+/// Asks for alice's access to an account in an integration of its own.
+fn ask_in(realm: &Realm, integration: &str, account: &str) -> Result<Login, String> {
+    let how = ["--permission", "ReadOnly", "--for", "1h"];
+    let resource = ["aws-organization-account", account];
+    let alice = "alice@example.com";
+    realm.world.grant_in(integration, &resource, alice, &how)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

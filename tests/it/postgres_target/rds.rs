@@ -427,7 +427,7 @@ async fn what_rds_says_of_a_server_is_told_by_name() {
 async fn an_endpoint_is_remembered_and_asked_for_again_when_nobody_answers_there() {
     let cluster = Cluster::shared(Version::Pg15);
     let world = World::new(cluster).await;
-    let port = Arc::new(AtomicU16::new(crate::support::cluster::free_port()));
+    let port = Arc::new(AtomicU16::new(crate::support::ports::free_port()));
     let told = Arc::clone(&port);
     let server = StrictServer::start(None, move |heard| {
         let asked = String::from_utf8_lossy(&heard.body).into_owned();

@@ -346,7 +346,7 @@ async fn an_answer_of_secrets_manager_that_is_too_large_or_no_answer_is_named() 
 
 #[tokio::test]
 async fn a_secrets_manager_out_of_reach_is_waited_for() {
-    let unused = crate::support::cluster::free_port();
+    let unused = crate::support::ports::free_port();
     let config = sdk(
         &format!("http://127.0.0.1:{unused}"),
         REGION,

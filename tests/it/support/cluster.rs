@@ -1,12 +1,12 @@
 //! Owns PostgreSQL servers for tests: started in a temporary folder, and surely gone when the test process is, however it ends.
 
 use super::certificate::{Certificate, Certificates};
+use super::places::Places;
+use super::ports::free_port;
 use apono_connector::pg::{ConnectOptions, Session, SslMode};
 use apono_connector::secret::Secret;
-use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -344,27 +344,15 @@ pub(crate) fn fresh(prefix: &str) -> String {
     format!("{prefix}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Returns one of the places `scripts/postgres.sh` prints, after it has fetched what is missing.
+/// Returns one of the places `scripts/postgres.sh` prints.
 pub(crate) fn place(key: &str) -> &'static Path {
-    static PLACES: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
-    let places = PLACES.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres.sh");
-        let output = Command::new(&script)
-            .args(cfg!(feature = "every-server").then_some("every"))
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{} failed", script.display());
-        String::from_utf8(output.stdout)
-            .unwrap()
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .map(|(key, path)| (key.to_owned(), PathBuf::from(path)))
-            .collect()
-    });
-    places
-        .get(key)
-        .unwrap_or_else(|| panic!("scripts/postgres.sh does not print {key}"))
+    const EVERY: Option<&str> = if cfg!(feature = "every-server") {
+        Some("every")
+    } else {
+        None
+    };
+    static PLACES: Places = Places::of("scripts/postgres.sh", EVERY);
+    PLACES.get(key)
 }
 
 /// The server refuses to run as root; then everything of it belongs to user `postgres`.
@@ -409,11 +397,6 @@ pub(super) fn write_private(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     give_to_server(path);
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn configuration(folder: &Path, port: u16, extra: &str) -> String {

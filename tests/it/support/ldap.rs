@@ -1,7 +1,7 @@
 //! Owns a directory server that knows one question: whether a password is a token of AWS IAM for this user and this server. It
 //! stands behind `pg_hba`'s method `ldap` for what RDS does itself, and shares no code with what makes the tokens.
 
-use super::world::now;
+use apono_connector::clock::{Clock, SystemClock};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use sha2::{Digest, Sha256};
@@ -52,7 +52,7 @@ impl Directory {
                     stream.set_read_timeout(Some(PATIENCE)).unwrap();
                     while let Some((id, user, password)) = read_bind(&mut stream) {
                         let rules = expected.lock().unwrap().clone();
-                        let verdict = judge(&rules, &user, &password, now());
+                        let verdict = judge(&rules, &user, &password, SystemClock.now());
                         let good = verdict.is_ok();
                         let words = verdict.unwrap_or_else(str::to_owned);
                         verdicts.lock().unwrap().push((user, words));

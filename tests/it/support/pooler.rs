@@ -1,6 +1,7 @@
 //! Owns PgBouncer in front of a test server, gone when the test process is.
 
-use super::cluster::{Cluster, as_server_user, free_port, new_folder, place, write_private};
+use super::cluster::{Cluster, as_server_user, new_folder, place, write_private};
+use super::ports::free_port;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;

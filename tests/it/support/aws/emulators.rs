@@ -2,11 +2,11 @@
 //!
 //! What each gets wrong is listed in the comments of the two names below; no test may lean on it.
 
-use crate::support::cluster::free_port;
+use crate::support::places::Places;
+use crate::support::ports::free_port;
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -241,26 +241,10 @@ fn answers(port: u16, path: &str) -> bool {
     asked().is_ok_and(|start| start.ends_with(" 200"))
 }
 
-/// Returns one of the places `scripts/aws.sh` prints, after it has fetched what is missing.
+/// Returns one of the places `scripts/aws.sh` prints.
 fn place(key: &str) -> &'static Path {
-    static PLACES: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
-    let places = PLACES.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/aws.sh");
-        let output = Command::new(&script)
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{} failed", script.display());
-        String::from_utf8(output.stdout)
-            .unwrap()
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .map(|(key, path)| (key.to_owned(), PathBuf::from(path)))
-            .collect()
-    });
-    places
-        .get(key)
-        .unwrap_or_else(|| panic!("scripts/aws.sh does not print {key}"))
+    static PLACES: Places = Places::of("scripts/aws.sh", None);
+    PLACES.get(key)
 }
 
 /// Returns the folder of the published service models, which come with the emulators.

@@ -1,0 +1,74 @@
+//! Plays an AWS organization on this machine, for the demo: strict about signatures, order and time, with an account that was there
+//! before the connector came. Says where it is, with which key, and its ids, as NAME=value lines; ends with its standard input.
+
+mod support;
+
+use std::io::{Read, Write};
+use support::aws::front::{
+    Account, Front, Group, MANAGEMENT, Name, Organization, PermissionSet, REGION, Role, User,
+};
+
+const SHOP: &str = "222222222222";
+const WAREHOUSE: &str = "333333333333";
+const VAULT: &str = "444444444444";
+const READ_ONLY: &str = "arn:aws:iam::aws:policy/ReadOnlyAccess";
+const ADMINISTRATOR: &str = "arn:aws:iam::aws:policy/AdministratorAccess";
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let role = Role::new(MANAGEMENT, "apono-management", MANAGEMENT).external_id("here");
+    let role_arn = role.arn().to_owned();
+    let front = Front::start(organization().role(role)).await;
+    let key = front.key(MANAGEMENT);
+    let instance = front.instance_arn();
+    let lines = [
+        ("AWS_ENDPOINT_URL", front.url()),
+        ("AWS_REGION", REGION.to_owned()),
+        ("AWS_ACCESS_KEY_ID", key.access_key_id().to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", key.secret_access_key().to_owned()),
+        ("ROLE_ARN", role_arn),
+        ("INSTANCE_ARN", instance),
+        ("EXCLUDED_UNIT", front.unit_id("Suspended")),
+        ("EXCLUDED", VAULT.to_owned()),
+        ("SHOP", SHOP.to_owned()),
+        ("WAREHOUSE", WAREHOUSE.to_owned()),
+        ("READ_ONLY_SET", front.set_arn("ReadOnly")),
+        ("ADMIN_SET", front.set_arn("Admin")),
+        ("ALICE", front.id_of(&Name::user("alice"))),
+        ("OPERATORS", front.id_of(&Name::group("Operators"))),
+        ("END", String::new()),
+    ];
+    let mut out = std::io::stdout();
+    for (name, value) in lines {
+        writeln!(out, "{name}={value}")?;
+    }
+    out.flush()?;
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+    Ok(())
+}
+
+fn organization() -> Organization {
+    Organization::new()
+        .account(Account::new(SHOP).named("shop").within("Production"))
+        .account(
+            Account::new(WAREHOUSE)
+                .named("warehouse")
+                .within("Production/Logistics"),
+        )
+        .account(Account::new(VAULT).named("old-vault").within("Suspended"))
+        .user(User::new("alice").email("alice@example.com"))
+        .user(User::new("bob").email("bob@example.com"))
+        .group(Group::new("Operators").member("bob"))
+        .permission_set(
+            PermissionSet::new("ReadOnly")
+                .session("PT1H")
+                .managed(READ_ONLY),
+        )
+        .permission_set(
+            PermissionSet::new("Admin")
+                .session("PT1H")
+                .managed(ADMINISTRATOR),
+        )
+        // Stood before anybody asked, and is to stand afterwards.
+        .assigned(WAREHOUSE, "ReadOnly", Name::group("Operators"))
+}
