@@ -122,7 +122,7 @@ async fn another_emulator_of_iam_takes_the_same_calls_and_shows_the_same_record(
     let arn = house.make_policy("large", "iam:ListUsers", 1900).await;
     let role = house.role("deploy", "1h").unwrap();
     let alice = "alice@example.com";
-    let policy = house.ask("aws-iam-policy", &arn, "ATTACH", alice, "1h");
+    let policy = house.ask(["aws-iam-policy", &arn, "ATTACH"], alice, "1h");
     let policy = policy.unwrap();
     assert_eq!(house.attached("alice_apono").await, [arn]);
     assert_eq!(house.keys("alice_apono").await.len(), 1);

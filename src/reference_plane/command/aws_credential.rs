@@ -56,7 +56,7 @@ impl AwsCredential {
         );
         let mut line = |name: &str, value: &str| {
             // Writing to a string cannot fail.
-            write!(text, "{name}{value}\n").unwrap_or_default();
+            writeln!(text, "{name}{value}").unwrap_or_default();
         };
         if let (Some(url), Some(password)) = (&self.console_url, &self.password) {
             line("console  ", url);

@@ -7,9 +7,7 @@ use super::service::Service;
 use super::start::console;
 use super::trouble::{changed, refused};
 use crate::aws::Purpose;
-use crate::domain::{
-    CredentialChange, ErrorClass, Evidence, GrantId, Plan, SealedCredential, Start,
-};
+use crate::domain::{CredentialChange, ErrorClass, Evidence, GrantId, Plan, Start};
 use crate::policy::Permit;
 use crate::seal::Recipient;
 use crate::secret::Secret;
@@ -84,7 +82,11 @@ impl AccountTarget {
         }
         let noted = vec![(mark::CREDENTIAL.to_owned(), grant.id.to_string())];
         service.tag(user, noted).await?;
-        let sealed = self.make(&service, permit, start, user, &recipient).await?;
+        let clear = self.make(&service, permit, start, user).await?;
+        let sealed = recipient.seal(&clear).map_err(|error| {
+            let message = "the credential cannot be sealed to its recipient";
+            refused(ErrorClass::Bug, "not_sealed", message, "").source(error)
+        })?;
         Ok(Applied {
             evidence: Evidence::default().with("user", user),
             credential: Some(CredentialChange::New(sealed)),
@@ -99,8 +101,7 @@ impl AccountTarget {
         permit: &Permit,
         start: &Start,
         user: &str,
-        recipient: &Recipient,
-    ) -> Result<SealedCredential, TargetError> {
+    ) -> Result<Secret, TargetError> {
         let settings = &self.desk.settings;
         let account = self.desk.account().await?;
         let mut body = serde_json::json!({
@@ -135,11 +136,7 @@ impl AccountTarget {
                 &console(self.desk.partition().await?, account),
             );
         }
-        let clear = Secret::new(body.to_string());
-        recipient.seal(&clear).map_err(|error| {
-            let message = "the credential cannot be sealed to its recipient";
-            refused(ErrorClass::Bug, "not_sealed", message, "").source(error)
-        })
+        Ok(Secret::new(body.to_string()))
     }
 
     /// Takes away what a user of ours signs in with.

@@ -108,8 +108,9 @@ pub(super) fn copy(document: &str, until: Timestamp) -> Option<String> {
 pub(super) fn moved(document: &str, until: Timestamp) -> Option<String> {
     let mut document: Value = serde_json::from_str(document).ok()?;
     let statements = match document.get_mut("Statement")? {
-        Value::Array(statements) => statements.iter_mut().collect(),
-        one => vec![one],
+        Value::Array(statements) => statements.iter_mut().collect::<Vec<_>>(),
+        one @ Value::Object(_) => vec![one],
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
     };
     for statement in statements {
         let at = statement

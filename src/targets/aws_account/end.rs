@@ -2,12 +2,13 @@
 
 use super::AccountTarget;
 use super::desk::Carrier;
+use super::effect::{Patience, Thing};
 use super::mark::{self, Entry};
 use super::service::Service;
-use super::start::{Patience, SIGNING_WINDOW};
+use super::start::SIGNING_WINDOW;
 use super::wanted::period;
 use crate::aws::Purpose;
-use crate::domain::{Detail, EndReason, ErrorClass, Evidence, Grant, ResourceKind};
+use crate::domain::{Detail, EndReason, ErrorClass, Evidence, Grant};
 use crate::policy::EndWarrant;
 use crate::targets::{Ended, Phase, TargetError};
 use jiff::Timestamp;
@@ -93,11 +94,10 @@ impl AccountTarget {
         if !carrier.is_ours || self.is_needed(&carrier.tags, grant.id, entry) {
             return Ok(());
         }
-        let name = entry.resource.name();
-        match entry.resource.kind() {
-            ResourceKind::AwsIamPolicy => service.detach(user, name).await?,
-            ResourceKind::AwsIamGroup => service.remove_from_group(user, name).await?,
-            _ => {}
+        match Thing::of(&entry.resource) {
+            Some(Thing::Policy(arn)) => service.detach(user, arn).await?,
+            Some(Thing::Group(name)) => service.remove_from_group(user, name).await?,
+            Some(Thing::Role(_) | Thing::Bucket(_)) | None => {}
         }
         Ok(())
     }
@@ -145,9 +145,9 @@ impl AccountTarget {
         let recorded = self.late_by(signed_by);
         let lands = self.landings.of(grant.id, Some(recorded))?;
         // What lands later than its own end gives nothing.
-        let until = match entry.resource.kind() {
-            ResourceKind::AwsIamRole | ResourceKind::AwsS3Bucket => lands.min(entry.expiry),
-            _ => lands,
+        let until = match Thing::of(&entry.resource) {
+            Some(Thing::Role(_) | Thing::Bucket(_)) => lands.min(entry.expiry),
+            Some(Thing::Policy(_) | Thing::Group(_)) | None => lands,
         };
         (until > self.clock.now()).then_some(until)
     }
@@ -175,10 +175,10 @@ impl AccountTarget {
 
     /// Says what goes on after the end. Not being able to look is no reason not to end.
     async fn residue(&self, service: &Service, grant: &Grant) -> Vec<Detail> {
-        if grant.resource.kind() != ResourceKind::AwsIamRole {
+        let Some(Thing::Role(name)) = Thing::of(&grant.resource) else {
             return Vec::new();
-        }
-        let role = service.role(grant.resource.name()).await.ok().flatten();
+        };
+        let role = service.role(name).await.ok().flatten();
         let session = role.map_or_else(|| "PT12H".to_owned(), |role| period(role.session));
         vec![Detail::new("residual_session", session)]
     }

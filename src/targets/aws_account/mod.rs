@@ -8,9 +8,9 @@
 //! | `service`, `catalog`, `keys` | the calls, one request each |
 //! | `mark`, `escape` | the tags that mark a user and record its grants |
 //! | `document` | the text of policies |
-//! | `wanted` | what a grant is turned into, and whether it fits |
+//! | `wanted`, `effect` | what a grant is turned into, whether it fits, ordered and read back |
 //! | `landings`, `recent`, `strangers` | what this process knows better than a list |
-//! | `start`, `credential`, `end` | making and removing |
+//! | `start`, `extend`, `credential`, `end` | making and removing |
 //! | `record`, `clean_up` | reading the record, and what is left after ends |
 //! | `trouble` | refusals |
 
@@ -19,8 +19,10 @@ mod clean_up;
 mod credential;
 mod desk;
 mod document;
+mod effect;
 mod end;
 mod escape;
+mod extend;
 mod keys;
 mod landings;
 mod mark;
@@ -196,10 +198,12 @@ impl Target for AccountTarget {
     }
 
     async fn end(&self, warrant: &EndWarrant, step: &Step) -> Result<Ended, TargetError> {
-        match step.change {
-            Change::CloseDoor => self.close_door(warrant).await,
-            Change::BlockLogin => self.block_login(warrant).await,
-            _ => Err(wrong_step("an end")),
+        if step.change == Change::CloseDoor {
+            self.close_door(warrant).await
+        } else if step.change == Change::BlockLogin {
+            self.block_login(warrant).await
+        } else {
+            Err(wrong_step("an end"))
         }
     }
 

@@ -3,10 +3,11 @@
 use super::AccountTarget;
 use super::catalog::Holder;
 use super::desk::Desk;
+use super::effect::Thing;
 use super::mark::{self, Entry, Tags};
 use super::service::Service;
 use crate::aws::Purpose;
-use crate::domain::{GrantId, Principal, ResourceKind};
+use crate::domain::{GrantId, Principal};
 use crate::targets::{Phase, RecordedGrant, TargetError};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -119,8 +120,8 @@ impl AccountTarget {
     /// Tells whether another live grant of the same user needs the same membership or attachment.
     pub(super) fn is_needed(&self, tags: &Tags, id: GrantId, entry: &Entry) -> bool {
         let shared = matches!(
-            entry.resource.kind(),
-            ResourceKind::AwsIamGroup | ResourceKind::AwsIamPolicy
+            Thing::of(&entry.resource),
+            Some(Thing::Group(_) | Thing::Policy(_))
         );
         let mut others = self.live(tags, self.clock.now());
         shared && others.any(|(other, with)| other != id && with.resource == entry.resource)
@@ -130,11 +131,10 @@ impl AccountTarget {
 /// Tells whether a user has what a grant gave it.
 pub(super) fn has(holder: &Holder, id: GrantId, entry: &Entry) -> bool {
     let policy = mark::policy_name(id);
-    let name = entry.resource.name();
     holder.policies.iter().any(|(name, _)| *name == policy)
-        || match entry.resource.kind() {
-            ResourceKind::AwsIamPolicy => holder.attached.iter().any(|arn| arn == name),
-            ResourceKind::AwsIamGroup => holder.groups.iter().any(|group| group == name),
-            _ => false,
+        || match Thing::of(&entry.resource) {
+            Some(Thing::Policy(arn)) => holder.attached.iter().any(|one| one == arn),
+            Some(Thing::Group(name)) => holder.groups.iter().any(|one| one == name),
+            Some(Thing::Role(_) | Thing::Bucket(_)) | None => false,
         }
 }

@@ -3,28 +3,21 @@
 use super::AccountTarget;
 use super::desk::Carrier;
 use super::document;
+use super::effect::Patience;
 use super::mark::{self, Entry};
 use super::service::{NewUser, Service};
 use super::trouble::{changed, refused};
-use super::wanted::{Effect, Wanted};
-use crate::aws::{AwsError, Purpose};
+use crate::aws::Purpose;
 use crate::domain::{
-    Change, CredentialChange, Detail, ErrorClass, Evidence, Grant, GrantId, Plan, ResourceKind,
-    Start, Step,
+    Change, CredentialChange, Detail, ErrorClass, Evidence, Grant, GrantId, Plan, Start, Step,
 };
 use crate::policy::Permit;
 use crate::seal::Recipient;
 use crate::targets::{Applied, TargetError};
 use jiff::{SignedDuration, Timestamp};
-use std::time::Duration;
-use tokio::time::Instant;
 
 /// How long after its making a request may still be signed.
 pub(super) const SIGNING_WINDOW: SignedDuration = SignedDuration::from_secs(20);
-/// Longest wait until what was written can be read: IAM promises no time, and takes seconds.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Time between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 impl AccountTarget {
     /// Decides from what is there. Everything that can be refused is refused here.
@@ -141,14 +134,14 @@ impl AccountTarget {
         }
         // Two grants may need one membership, and an earlier try may have had its effect.
         let found = self.effect_of(&service, &carrier, grant).await?;
-        if !found.is_some_and(|found| is_as_wanted(&found, &wanted)) {
-            self.landings.begin(grant.id, self.late_by(signed_by), None);
-            let sent = send(&service, &carrier, grant.id, &wanted.effect, signed_by).await;
-            self.settle(grant.id, sent)?;
+        if !found.is_some_and(|found| found.is(&wanted.effect)) {
+            self.order(&service, &carrier, grant.id, (&wanted.effect, signed_by))
+                .await?;
         }
         self.desk.forget_book();
         self.recent.started(grant, &carrier.name);
-        self.until_there(&service, &carrier, grant, &wanted).await?;
+        self.until_there(&service, &carrier, grant, &wanted.effect)
+            .await?;
         Ok(Applied {
             evidence: Evidence::default()
                 .with("user", &carrier.name)
@@ -160,37 +153,8 @@ impl AccountTarget {
         })
     }
 
-    /// Waits until what was given can be read.
-    async fn until_there(
-        &self,
-        service: &Service,
-        carrier: &Carrier,
-        grant: &Grant,
-        wanted: &Wanted,
-    ) -> Result<(), TargetError> {
-        let patience = Patience::begin();
-        loop {
-            let found = self.effect_of(service, carrier, grant).await?;
-            if found.is_some_and(|found| is_as_wanted(&found, wanted)) {
-                return Ok(());
-            }
-            if !patience.another_look().await {
-                break;
-            }
-        }
-        let message = format!(
-            "IAM does not show yet what IAM user `{}` was given",
-            carrier.name
-        );
-        Err(TargetError::new(
-            ErrorClass::Transient,
-            "not_visible_yet",
-            message,
-        ))
-    }
-
     /// Notes the grant on its user. An earlier try's orders are counted where this process knows nothing of them.
-    async fn record(
+    pub(super) async fn record(
         &self,
         service: &Service,
         carrier: &Carrier,
@@ -215,7 +179,7 @@ impl AccountTarget {
     }
 
     /// Moves the moment from which on AWS refuses everything to a user of ours.
-    async fn end_everything_from(
+    pub(super) async fn end_everything_from(
         &self,
         service: &Service,
         carrier: &Carrier,
@@ -246,7 +210,7 @@ impl AccountTarget {
     }
 
     /// Returns the latest end of all grants a user carries, this one included.
-    fn latest(&self, carrier: &Carrier, grant: &Grant) -> Timestamp {
+    pub(super) fn latest(&self, carrier: &Carrier, grant: &Grant) -> Timestamp {
         let now = self.clock.now();
         self.live(&carrier.tags, now)
             .map(|(_, entry)| entry.expiry)
@@ -290,7 +254,7 @@ impl AccountTarget {
         })
     }
 
-    async fn details(&self, carrier: &Carrier) -> Result<Vec<Detail>, TargetError> {
+    pub(super) async fn details(&self, carrier: &Carrier) -> Result<Vec<Detail>, TargetError> {
         let settings = &self.desk.settings;
         let account = self.desk.account().await?;
         let mut details = vec![Detail::new("account", account)];
@@ -306,68 +270,6 @@ impl AccountTarget {
             details.push(Detail::new("console_url", console(partition, account)));
         }
         Ok(details)
-    }
-
-    /// Moves the end of a live grant: the effect first, then the record. Dying in between ends the grant at its earlier time.
-    pub(super) async fn extend(
-        &self,
-        permit: &Permit,
-        start: &Start,
-    ) -> Result<Applied, TargetError> {
-        let grant = &start.grant;
-        let service = self.desk.service(Purpose::Grant(grant.id)).await?;
-        let carrier = self.live_carrier(&service, grant).await?;
-        let Some(earlier) = mark::entry(&carrier.tags, grant.id) else {
-            return Err(not_live(grant.id));
-        };
-        let signed_by = self.signed_by(permit);
-        let announced = Entry {
-            signed_by: mark::whole(signed_by),
-            ..earlier.clone()
-        };
-        self.record(&service, &carrier, grant.id, &announced)
-            .await?;
-        if carrier.is_ours {
-            let latest = self.latest(&carrier, grant);
-            self.end_everything_from(&service, &carrier, latest, signed_by)
-                .await?;
-        }
-        let found = self.effect_of(&service, &carrier, grant).await?;
-        let found = found.ok_or_else(|| not_live(grant.id))?;
-        if let Effect::Policy { document } = &found {
-            let moved = document::moved(document, grant.expiry);
-            let moved = moved.ok_or_else(|| changed("the policy of the grant"))?;
-            let effect = Effect::Policy { document: moved };
-            self.landings.begin(grant.id, self.late_by(signed_by), None);
-            let sent = send(&service, &carrier, grant.id, &effect, signed_by).await;
-            self.settle(grant.id, sent)?;
-            let wanted = Wanted {
-                effect,
-                details: Vec::new(),
-            };
-            self.until_there(&service, &carrier, grant, &wanted).await?;
-        }
-        let moved = Entry {
-            expiry: grant.expiry,
-            ..announced
-        };
-        let tags = vec![(mark::grant_key(grant.id), moved.write()?)];
-        service.tag(&carrier.name, tags).await?;
-        self.desk.forget_book();
-        self.recent.started(grant, &carrier.name);
-        Ok(Applied {
-            evidence: Evidence::default()
-                .with("expiry_before", earlier.expiry)
-                .with("expiry", grant.expiry),
-            credential: Some(if carrier.is_ours {
-                CredentialChange::Unchanged
-            } else {
-                CredentialChange::None
-            }),
-            login: Some(carrier.name.clone()),
-            details: self.details(&carrier).await?,
-            ..Applied::default()
-        })
     }
 
     /// Returns the user of a grant that has its access.
@@ -395,35 +297,6 @@ impl AccountTarget {
         Err(changed(&format!("IAM user `{}`", carrier.name)))
     }
 
-    /// Returns what a user has of a grant; nothing when it has nothing.
-    pub(super) async fn effect_of(
-        &self,
-        service: &Service,
-        carrier: &Carrier,
-        grant: &Grant,
-    ) -> Result<Option<Effect>, TargetError> {
-        let user = &carrier.name;
-        let name = grant.resource.name();
-        let policy = service.policy(user, &mark::policy_name(grant.id)).await?;
-        if let Some(document) = policy {
-            return Ok(Some(Effect::Policy { document }));
-        }
-        let found = match grant.resource.kind() {
-            ResourceKind::AwsIamPolicy => {
-                let arn = name.to_owned();
-                let attached = service.attached(user).await?;
-                attached.contains(&arn).then_some(Effect::Attach { arn })
-            }
-            ResourceKind::AwsIamGroup => {
-                let group = name.to_owned();
-                let groups = service.groups(user).await?;
-                groups.contains(&group).then_some(Effect::Member { group })
-            }
-            _ => None,
-        };
-        Ok(found)
-    }
-
     /// Returns the last moment a request of this permit may be signed.
     pub(super) fn signed_by(&self, permit: &Permit) -> Timestamp {
         let window = self.clock.now().checked_add(SIGNING_WINDOW);
@@ -435,69 +308,6 @@ impl AccountTarget {
         // What the record holds is whole seconds.
         let late = signed.checked_add(self.late + SignedDuration::from_secs(1));
         late.unwrap_or(Timestamp::MAX)
-    }
-
-    /// Notes what became of an order that gives access.
-    fn settle(&self, grant: GrantId, sent: Result<(), AwsError>) -> Result<(), TargetError> {
-        match &sent {
-            Err(error) if error.outcome_unknown() => {
-                let until = self.late_by(self.clock.now());
-                self.landings.unanswered(grant, until);
-            }
-            Ok(()) | Err(_) => self.landings.answered(grant),
-        }
-        sent.map_err(TargetError::from)
-    }
-}
-
-async fn send(
-    service: &Service,
-    carrier: &Carrier,
-    grant: GrantId,
-    effect: &Effect,
-    signed_by: Timestamp,
-) -> Result<(), AwsError> {
-    let user = &carrier.name;
-    match effect {
-        Effect::Policy { document } => {
-            let policy = mark::policy_name(grant);
-            service
-                .put_policy(user, (&policy, document), signed_by)
-                .await
-        }
-        Effect::Attach { arn } => service.attach(user, arn, signed_by).await,
-        Effect::Member { group } => service.add_to_group(user, group, signed_by).await,
-    }
-}
-
-fn is_as_wanted(found: &Effect, wanted: &Wanted) -> bool {
-    match (found, &wanted.effect) {
-        (Effect::Policy { document: one }, Effect::Policy { document: other }) => {
-            document::is_same(one, other)
-        }
-        (found, wanted) => found == wanted,
-    }
-}
-
-/// The wait until something can be read.
-pub(super) struct Patience {
-    until: Instant,
-}
-
-impl Patience {
-    pub(super) fn begin() -> Self {
-        Self {
-            until: Instant::now() + LONGEST_WAIT,
-        }
-    }
-
-    /// Waits until the next look; false when there is to be none.
-    pub(super) async fn another_look(&self) -> bool {
-        let more = Instant::now() < self.until;
-        if more {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        more
     }
 }
 
@@ -530,7 +340,7 @@ fn not_ended(carrier: &Carrier, grant: GrantId) -> Result<(), TargetError> {
     Err(refused(ErrorClass::Bug, "grant_ended", message, ""))
 }
 
-fn not_live(grant: GrantId) -> TargetError {
+pub(super) fn not_live(grant: GrantId) -> TargetError {
     let message = format!("grant `{grant}` has no access any more");
     refused(
         ErrorClass::Bug,

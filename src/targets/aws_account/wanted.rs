@@ -4,11 +4,12 @@ use super::AccountTarget;
 use super::catalog::{ManagedPolicy, Role};
 use super::desk::Carrier;
 use super::document::{self, MOST_INLINE};
+use super::effect::{Effect, Thing};
 use super::mark;
 use super::service::Service;
 use super::settings::is_policy_arn;
 use super::trouble::refused;
-use crate::domain::{Detail, ErrorClass, Grant, ResourceKind, shown};
+use crate::domain::{Detail, ErrorClass, Grant, shown};
 use crate::targets::TargetError;
 use serde_json::Value;
 
@@ -19,22 +20,17 @@ const MOST_GROUPS: usize = 10;
 /// Most tags a user may have, less those a person's own may need meanwhile. AWS takes 50.
 const MOST_TAGS: usize = 46;
 
-/// What a grant is turned into.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// An inline policy of the grant's own.
-    Policy { document: String },
-    /// A managed policy as it is.
-    Attach { arn: String },
-    /// What a group has.
-    Member { group: String },
-}
-
 /// An effect, and what the requester is told of it.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) effect: Effect,
     pub(super) details: Vec<Detail>,
+}
+
+/// An inline policy that may still not fit.
+struct Inline {
+    document: String,
+    details: Vec<Detail>,
 }
 
 impl AccountTarget {
@@ -56,25 +52,28 @@ impl AccountTarget {
                 "wait until ended grants are cleaned up, or take tags off the user",
             ));
         }
-        let name = grant.resource.name();
-        match grant.resource.kind() {
-            ResourceKind::AwsIamRole => {
+        match Thing::of(&grant.resource) {
+            Some(Thing::Role(name)) => {
                 let role = self.role(service, carrier, name).await?;
-                let details = self.assume_details(&role, name);
-                let document = document::assume(&role.arn, grant.expiry);
-                self.inline(service, carrier, grant, document, details)
-                    .await
+                let inline = Inline {
+                    document: document::assume(&role.arn, grant.expiry),
+                    details: self.assume_details(&role, name),
+                };
+                self.inline(service, carrier, grant, inline).await
             }
-            ResourceKind::AwsS3Bucket => {
+            Some(Thing::Bucket(name)) => {
                 let details = vec![Detail::new("bucket", bucket(name)?)];
                 let partition = self.desk.partition().await?;
-                let document = document::bucket(partition, name, grant.permission, grant.expiry);
-                self.inline(service, carrier, grant, document, details)
-                    .await
+                let inline = Inline {
+                    document: document::bucket(partition, name, grant.permission, grant.expiry),
+                    details,
+                };
+                self.inline(service, carrier, grant, inline).await
             }
-            ResourceKind::AwsIamPolicy => self.managed(service, carrier, grant, name).await,
-            ResourceKind::AwsIamGroup => self.member(service, carrier, name).await,
-            kind => {
+            Some(Thing::Policy(arn)) => self.managed(service, carrier, grant, arn).await,
+            Some(Thing::Group(name)) => self.member(service, carrier, name).await,
+            None => {
+                let kind = grant.resource.kind();
                 let message = format!("an account has no resources of type `{kind}` to grant");
                 Err(refused(ErrorClass::Bug, "wrong_resource_type", message, ""))
             }
@@ -86,9 +85,12 @@ impl AccountTarget {
         service: &Service,
         carrier: &Carrier,
         grant: &Grant,
-        document: String,
-        mut details: Vec<Detail>,
+        inline: Inline,
     ) -> Result<Wanted, TargetError> {
+        let Inline {
+            document,
+            mut details,
+        } = inline;
         let others = self.used(service, carrier, grant).await?;
         let size = document::size(&document);
         if others + size > MOST_INLINE {
@@ -183,8 +185,11 @@ impl AccountTarget {
             found.ok_or_else(|| unknown("policy_unknown", "policy", arn, account))?;
         if let Some(copy) = document::copy(&document, grant.expiry) {
             let note = format!("{version}; later versions do not reach this grant");
-            let details = vec![Detail::new("copy_of_version", note)];
-            let inline = self.inline(service, carrier, grant, copy, details).await;
+            let inline = Inline {
+                document: copy,
+                details: vec![Detail::new("copy_of_version", note)],
+            };
+            let inline = self.inline(service, carrier, grant, inline).await;
             match inline {
                 Err(error)
                     if carrier.is_ours && error.failure().reason == "inline_policies_full" => {}

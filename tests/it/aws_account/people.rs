@@ -13,14 +13,14 @@ async fn a_persons_own_user_gets_access_keeps_the_rest_and_is_never_removed() {
         .await;
     // A tag counts once the list of users is two seconds old.
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    let ask = |name: &str| house.ask("aws-iam-role", name, "ASSUME", CAROL, "1h");
+    let ask = |name: &str| house.ask(["aws-iam-role", name, "ASSUME"], CAROL, "1h");
     let given = ask("deploy").unwrap();
     assert_eq!(
         (given.login.as_str(), &given.answer["credential"]),
         ("carol", &"none".into())
     );
     assert_eq!(assume(&carol, &deploy).await, Ok(()));
-    let group = house.ask("aws-iam-group", "ops", "MEMBER", CAROL, "1h");
+    let group = house.ask(["aws-iam-group", "ops", "MEMBER"], CAROL, "1h");
     assert!(group.unwrap_err().contains("the person's own"));
     house.make_person("carol2", &[("owner", CAROL)]).await;
     house.revoke(&given);
@@ -40,7 +40,11 @@ async fn a_user_without_our_mark_is_neither_adopted_nor_removed() {
     let house = House::start(&[("credentials", "keys")]).await;
     let deploy = house.make_role("deploy").await;
     house.make_person("bob_apono", &[]).await;
-    let error = house.ask("aws-iam-role", "deploy", "ASSUME", "bob@example.com", "1h");
+    let error = house.ask(
+        ["aws-iam-role", "deploy", "ASSUME"],
+        "bob@example.com",
+        "1h",
+    );
     let error = error.unwrap_err();
     assert!(
         error.contains("does not carry this connector's mark"),
@@ -62,7 +66,7 @@ async fn a_user_without_our_mark_is_neither_adopted_nor_removed() {
 async fn people_of_one_name_get_users_of_their_own() {
     let house = House::start(&[("credentials", "keys")]).await;
     let deploy = house.make_role("deploy").await;
-    let ask = |who: &str| house.ask("aws-iam-role", "deploy", "ASSUME", who, "1h");
+    let ask = |who: &str| house.ask(["aws-iam-role", "deploy", "ASSUME"], who, "1h");
     let one = ask("alice@example.com").unwrap();
     let other = ask("alice@example.org").unwrap();
     assert_eq!(one.login, "alice_apono");

@@ -48,7 +48,9 @@ async fn what_cannot_work_is_refused_before_anything_is_made() {
         ),
         ("postgresql-role", "x", "MEMBER", "no resources of type"),
     ] {
-        let error = house.ask(kind, name, permission, ALICE, "1h").unwrap_err();
+        let error = house
+            .ask([kind, name, permission], ALICE, "1h")
+            .unwrap_err();
         assert!(error.contains(words), "`{words}` is not in: {error}");
     }
     assert!(!house.has_user("alice_apono").await);
@@ -78,7 +80,9 @@ async fn a_full_quota_is_named_before_anything_is_changed() {
         ),
         ("aws-iam-group", "ops", "MEMBER", "is in 10 groups"),
     ] {
-        let error = house.ask(kind, name, permission, ALICE, "1h").unwrap_err();
+        let error = house
+            .ask([kind, name, permission], ALICE, "1h")
+            .unwrap_err();
         assert!(error.contains(words), "`{words}` is not in: {error}");
     }
     let owner = [("owner", "dora@example.com")];
@@ -89,7 +93,7 @@ async fn a_full_quota_is_named_before_anything_is_changed() {
         ("deploy", "aws-iam-role", "ASSUME", "of 2048"),
         (large.as_str(), "aws-iam-policy", "ATTACH", "of 2048"),
     ] {
-        let error = house.ask(kind, name, permission, "dora@example.com", "1h");
+        let error = house.ask([kind, name, permission], "dora@example.com", "1h");
         let error = error.unwrap_err();
         assert!(error.contains(words), "`{words}` is not in: {error}");
     }

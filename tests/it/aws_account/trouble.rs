@@ -34,7 +34,7 @@ async fn lost_answers_and_throttles_end_in_one_access_and_in_none() {
         let what = format!("{operation} {act:?}");
         let sprung = house.proxy.rule(Rule::once(operation, act).after(skip));
         let who = format!("p{number}@example.com");
-        let one = house.ask("aws-iam-role", "deploy", "ASSUME", &who, "1h");
+        let one = house.ask(["aws-iam-role", "deploy", "ASSUME"], &who, "1h");
         let one = one.unwrap_or_else(|error| panic!("{what}: {error}\n{}", house.world.logs()));
         assert_eq!(assume(&one, &deploy).await, Ok(()), "{what}");
         assert_eq!(house.keys(&one.login).await.len(), 1, "{what}");

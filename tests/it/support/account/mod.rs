@@ -185,9 +185,7 @@ impl House {
     /// Asks for access and waits for it.
     pub(crate) fn ask(
         &self,
-        kind: &str,
-        name: &str,
-        permission: &str,
+        [kind, name, permission]: [&str; 3],
         who: &str,
         lasts: &str,
     ) -> Result<Given, String> {
@@ -280,7 +278,7 @@ impl House {
 
     /// Asks for a role.
     pub(crate) fn role(&self, name: &str, lasts: &str) -> Result<Given, String> {
-        self.ask("aws-iam-role", name, "ASSUME", "alice@example.com", lasts)
+        self.ask(["aws-iam-role", name, "ASSUME"], "alice@example.com", lasts)
     }
 
     pub(crate) fn revoke(&self, given: &Given) {
