@@ -19,7 +19,7 @@ const READABLE: &str = "`aws:ResourceTag/apono-connector-read` = `true`";
 
 pub(super) const ACTIONS: &[Action] = actions! {
     call "iam:GetUser" [AccountAccess] "whether a user is there, its mark, and the record of its grants", "no access can be given", OUR_USER, NONE;
-    call "iam:GetAccountAuthorizationDetails" [AccountAccess] "all users with their tags and policies in one list: the record of all grants, and which user belongs to a person", "the integration is in error, nothing starts; grants end by orders, by the ledger and by AWS itself", ANY, NONE;
+    call "iam:GetAccountAuthorizationDetails" [AccountAccess] "all users with their tags and policies in one list: the record of all grants, and which user belongs to a person", "the integration is in error; grants of ours end by orders, by the ledger and by AWS itself, those on people's own users by AWS alone", ANY, NONE;
     call "iam:ListUsers" [AccountInventory] "all users", "users are not reported", ANY, NONE;
     call "iam:CreateUser" [AccountAccess] "makes a person's user", "only existing users can be used", OUR_USER, MADE;
     call "iam:TagUser" [AccountAccess] "marks the user as ours, and records each grant and its end", "nothing can be given; ends stay open", OUR_USER, "`aws:TagKeys`";

@@ -8,6 +8,7 @@ use super::document;
 use super::mark::{self, Tags};
 use super::record::has;
 use super::service::Service;
+use super::start::SIGNING_WINDOW;
 use crate::aws::Purpose;
 use crate::domain::{ErrorClass, GrantId};
 use crate::targets::{CleanedUp, Mended, Phase, TargetError};
@@ -146,6 +147,7 @@ impl AccountTarget {
             mended.extend(self.mend_policies(&service, holder).await?);
             mended.extend(self.mend_notes(&service, holder).await?);
             mended.extend(self.mend_credential(&service, holder).await?);
+            mended.extend(self.mend_until(&service, holder).await?);
         }
         if !mended.is_empty() {
             self.desk.forget_book();
@@ -242,6 +244,38 @@ impl AccountTarget {
                 holder.name
             ),
         }])
+    }
+
+    /// Puts the end of everything a user of ours has back to where its last grant ends. Not lately after a start or an end: what is read may
+    /// be behind.
+    async fn mend_until(
+        &self,
+        service: &Service,
+        holder: &Holder,
+    ) -> Result<Option<Mended>, TargetError> {
+        let now = self.clock.now();
+        let user = &holder.name;
+        let latest = |tags: &Tags| self.live(tags, now).map(|(_, entry)| entry.expiry).max();
+        let mut policies = holder.policies.iter();
+        let until = policies.find(|(name, _)| name == mark::UNTIL);
+        let known = until.and_then(|(_, document)| document::end_of(document));
+        let Some(wanted) = latest(&holder.tags).map(mark::whole) else {
+            return Ok(None);
+        };
+        if !self.desk.is_our(holder) || known == Some(wanted) || self.recent.touched(user) {
+            return Ok(None);
+        }
+        let seen = service.user(user).await?;
+        if seen.and_then(|seen| latest(&seen.tags)).map(mark::whole) != Some(wanted) {
+            return Ok(None);
+        }
+        let document = document::nothing_from(wanted);
+        let signed_by = now.checked_add(SIGNING_WINDOW).unwrap_or(now);
+        let put = service.put_policy(user, (mark::UNTIL, &document), signed_by);
+        put.await?;
+        Ok(Some(Mended {
+            note: format!("everything IAM user `{user}` has ends at {wanted} again"),
+        }))
     }
 
     /// Tells whether this instance has a grant in hand: then its end is its own matter.

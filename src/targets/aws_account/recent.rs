@@ -34,6 +34,14 @@ impl Recent {
         self.note(grant, login, Some((at, reason)));
     }
 
+    /// Tells whether a user was worked on lately.
+    pub(super) fn touched(&self, login: &str) -> bool {
+        self.with(|deeds| {
+            let mut deeds = deeds.values();
+            deeds.any(|deed| deed.login == login && deed.at.elapsed() < LATELY)
+        })
+    }
+
     /// Nothing is left of a grant.
     pub(super) fn forget(&self, grant: GrantId) {
         self.with(|deeds| deeds.remove(&grant));
@@ -141,7 +149,9 @@ mod tests {
         let mut other = listed(&started);
         other.ended = Some((at, EndReason::Expired));
         assert!(recent.over(vec![other])[0].ended.is_some());
+        assert!(recent.touched("alice_apono") && !recent.touched("bob_apono"));
         tokio::time::advance(LATELY).await;
+        assert!(!recent.touched("alice_apono"));
         let seen = recent.over(vec![listed(&ended)]);
         assert!(seen.len() == 1 && seen[0].ended.is_none());
     }

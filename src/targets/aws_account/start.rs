@@ -178,7 +178,7 @@ impl AccountTarget {
         })
     }
 
-    /// Moves the moment from which on AWS refuses everything to a user of ours.
+    /// Moves the moment from which on AWS refuses everything to a user of ours, to either side: a grant that is gone counts no more.
     pub(super) async fn end_everything_from(
         &self,
         service: &Service,
@@ -189,7 +189,7 @@ impl AccountTarget {
         let user = &carrier.name;
         let read = service.policy(user, mark::UNTIL).await?;
         let known = read.as_deref().and_then(document::end_of);
-        if known.is_some_and(|known| known >= mark::whole(latest)) {
+        if known == Some(mark::whole(latest)) {
             return Ok(());
         }
         let wanted = document::nothing_from(latest);

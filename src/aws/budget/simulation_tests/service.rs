@@ -1,4 +1,4 @@
-//! A model of the service as it is documented, which counts whatever is over a limit.
+//! Owns a model of the service as it is documented, which counts whatever is over a limit.
 
 use super::super::*;
 use crate::aws::AwsError;
