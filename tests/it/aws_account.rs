@@ -46,10 +46,10 @@ async fn a_role_can_be_assumed_until_its_grant_ends_and_another_grant_is_not_dis
 async fn aws_itself_ends_a_grant_while_nothing_of_ours_runs() {
     let mut house = House::start(&[]).await;
     let deploy = house.make_role("deploy").await;
-    let given = house.role("deploy", "12s").unwrap();
+    let given = house.role("deploy", "25s").unwrap();
     assert_eq!(assume(&given, &deploy).await, Ok(()));
     house.world.kill_connector();
-    tokio::time::sleep(Duration::from_secs(13)).await;
+    tokio::time::sleep(Duration::from_secs(26)).await;
     assert_eq!(assume(&given, &deploy).await, denied());
     let policies = house.policies("alice_apono").await.unwrap();
     assert!(policies.contains(&format!("apono-grant-{}", given.grant)));
@@ -64,10 +64,10 @@ async fn aws_itself_ends_a_grant_while_nothing_of_ours_runs() {
 async fn access_can_be_extended_and_its_policy_ends_at_the_new_end() {
     let house = House::start(&[]).await;
     let deploy = house.make_role("deploy").await;
-    let given = house.role("deploy", "10s").unwrap();
+    let given = house.role("deploy", "25s").unwrap();
     let extend = ["extend", given.grant.as_str(), "--for", "1h"];
     house.world.command(&extend).unwrap();
-    tokio::time::sleep(Duration::from_secs(11)).await;
+    tokio::time::sleep(Duration::from_secs(26)).await;
     assert_eq!(assume(&given, &deploy).await, Ok(()));
     assert_eq!(house.state(&given), "active");
     house.revoke(&given);
