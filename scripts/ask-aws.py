@@ -1,4 +1,8 @@
-"""Asks AWS one question with boto3, which shares nothing with the connector: SERVICE OPERATION NAME=VALUE...; prints the answer as JSON."""
+"""Asks AWS with boto3, which shares nothing with the connector.
+
+SERVICE OPERATION NAME=VALUE...  prints the answer as JSON
+token HOST USER                  prints a token for a database server of RDS, made here
+"""
 
 import json
 import sys
@@ -6,6 +10,9 @@ import sys
 import boto3
 
 service, operation, *arguments = sys.argv[1:]
+if service == "token":
+    print(boto3.client("rds").generate_db_auth_token(DBHostname=operation, Port=5432, DBUsername=arguments[0]))
+    sys.exit()
 # Organizations is in one region for the whole world.
 region = "us-east-1" if service == "organizations" else None
 client = boto3.client(service, region)

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 . scripts/system.sh
 . scripts/organization.sh
 
-steps_total="$(cat "scripts/${0##*/}" scripts/demo-aws.sh | grep -c '^step "')"
+steps_total="$(cat "scripts/${0##*/}" scripts/demo-aws.sh scripts/demo-rds.sh | grep -c '^step "')"
 steps_begun=0
 steps_ok=0
 
@@ -18,7 +18,7 @@ step() {
     steps_begun=$((steps_begun + 1))
     headline "$steps_begun. $1"
 }
-before_leaving() { end_server; }
+before_leaving() { end_server; in_rds end_server; }
 last_words() {
     local status="$1"
     if [ "$status" -eq 0 ]; then steps_ok=$((steps_ok + 1)); fi
@@ -213,5 +213,6 @@ passwords="$(sed -n "s/^\(export \)\?PGPASSWORD='\?\([^']*\)'\?\$/\2/p" "$stage"
 no_password_found() { [ -n "$passwords" ] && ! grep -raqF "$passwords" "$stage/server/log" "$stage/state" "$stage"/*.log "$stage"/plane.sqlite*; }
 check "no password stands in any log, in the ledger or in the control plane's store" no_password_found
 . scripts/demo-aws.sh
+. scripts/demo-rds.sh
 
 printf '\nthe story took %.0f s\n' "$(calc "$(now) - $began")"

@@ -11,6 +11,7 @@ organization_needs() {
     local places
     places="$(scripts/aws.sh)"
     python="$(sed -n 's/^APONO_TEST_MOTO=\(.*\)\/moto_server$/\1\/python/p' <<<"$places")"
+    rds_port="$(free_port)"
     build "a small organization" cargo build --locked --example organization
 }
 
@@ -40,4 +41,11 @@ assigned() {
 who = sys.argv[1:]
 rows = json.load(sys.stdin)["AccountAssignments"]
 print(sum([row["PrincipalType"], row["PrincipalId"]] == who for row in rows))' "$3" "$4"
+}
+
+# in_rds COMMAND…: about the server that plays the one in RDS.
+in_rds() {
+    # shellcheck disable=SC2034 # read by what is called
+    local server=rds port="$rds_port"
+    "$@"
 }

@@ -32,20 +32,25 @@ as_postgres() {
     if [ "$(id -u)" -eq 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi
 }
 
-# A private cluster in the stage's folder, reached only from this machine. `start_server MORE_SETTINGS`
+# The server that is meant: the name of its folder in the stage. `port` is its port.
+server=server
+
+# A private cluster, reached only from this machine. `start_server SETTINGS [FIRST_LINE_OF_HBA [NAME]]`: NAME is one more the
+# certificate is for.
 start_server() {
-    local data="$stage/server/data" owner
-    mkdir "$stage/server"
-    printf '%s' "$superuser_password" >"$stage/server/superuser"
-    chmod 600 "$stage/server/superuser"
+    local data="$stage/$server/data" owner
+    mkdir "$stage/$server"
+    printf '%s' "$superuser_password" >"$stage/$server/superuser"
+    chmod 600 "$stage/$server/superuser"
     owner="$(as_postgres id -un)"
-    [ "$(id -u)" -ne 0 ] || chown -R "$owner" "$stage/server"
+    [ "$(id -u)" -ne 0 ] || chown -R "$owner" "$stage/$server"
     (
-        cd "$stage/server" || exit
-        as_postgres "$server_bin/initdb" -D "$data" -U postgres --pwfile="$stage/server/superuser" \
+        cd "$stage/$server" || exit
+        as_postgres "$server_bin/initdb" -D "$data" -U postgres --pwfile="$stage/$server/superuser" \
             -A scram-sha-256 --no-sync -E UTF8 --locale=C.UTF-8 >/dev/null
         as_postgres openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
-            -keyout "$data/server.key" -out "$data/server.crt" 2>/dev/null
+            -addext "subjectAltName=DNS:localhost${3:+,DNS:$3}" -keyout "$data/server.key" -out "$data/server.crt" 2>/dev/null
+        [ -z "${2-}" ] || as_postgres sed -i "1i $2" "$data/pg_hba.conf"
         as_postgres tee -a "$data/postgresql.conf" >/dev/null <<CONF
 listen_addresses = '127.0.0.1'
 port = $port
@@ -54,13 +59,13 @@ ssl = on
 logging_collector = off
 $1
 CONF
-        as_postgres "$server_bin/pg_ctl" -D "$data" -l "$stage/server/log" -s -w start
+        as_postgres "$server_bin/pg_ctl" -D "$data" -l "$stage/$server/log" -s -w start
     )
 }
 
 end_server() {
-    [ -e "$stage/server/data/postmaster.pid" ] || return 0
-    (cd "$stage/server" && as_postgres "$server_bin/pg_ctl" -D "$stage/server/data" -s -w -m immediate stop) || true
+    [ -e "$stage/$server/data/postmaster.pid" ] || return 0
+    (cd "$stage/$server" && as_postgres "$server_bin/pg_ctl" -D "$stage/$server/data" -s -w -m immediate stop) || true
 }
 
 # The server's own word: one value, as superuser. `ask DATABASE SQL`

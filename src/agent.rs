@@ -1,5 +1,6 @@
 //! Owns the composition: configuration in, a running product out. The only place where the rooms meet. Never decides anything.
 
+mod accounts;
 mod answers;
 mod aws;
 mod stores;

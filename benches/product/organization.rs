@@ -136,6 +136,7 @@ pub(crate) async fn walk_if_asked() -> bool {
         }),
         budgets: Budgets::new(AT_ONCE),
         given: Arc::new(HashSet::new),
+        members: None,
     })
     .unpaced();
     let (before, _) = machine::memory(std::process::id());

@@ -1,16 +1,18 @@
 //! Owns the answers rooms give each other through the traits they define: credentials for targets, inventory for the executor.
 
+use super::accounts;
 use crate::aws::Sessions;
 use crate::control::ControlPlane;
 use crate::domain::{
     ConnectorId, ErrorClass, Failure, Integration, IntegrationId, InvalidValue, shown,
 };
-use crate::executor::Synchroniser;
+use crate::executor::{Synchronised, Synchroniser};
 use crate::inventory::{
     Assignment, AwsOrganization, OrganizationListing, PostgresCatalog, ReportError, Reported,
     Reporter, Source,
 };
 use crate::secrets::{Credential, KeptSecrets, SecretError, Stores, Wanted};
+use crate::targets::aws_account;
 use crate::targets::identity_center::{self, OrganizationTargets};
 use crate::targets::postgres::{
     self, CredentialSource, DatabaseCredential, LookupError, PostgresTarget,
@@ -180,6 +182,11 @@ impl Walker {
                 Ok(Box::new(catalog))
             }
             identity_center::KIND => Ok(Box::new(self.organization(integration)?)),
+            aws_account::KIND => Ok(Box::new(accounts::source(
+                integration,
+                &self.targets.connector,
+                self.targets.sessions.clone(),
+            )?)),
             _ => Err(TargetError::new(
                 ErrorClass::NeedsOperator,
                 "unknown_integration_type",
@@ -208,11 +215,12 @@ impl Walker {
         };
         Ok(AwsOrganization::new(OrganizationListing {
             integration: id,
-            chain: reach.chain,
+            chain: reach.chain.clone(),
             excluded: reach.excluded,
             sessions: self.organizations.sessions.clone(),
             budgets: self.organizations.budgets.clone(),
             given: Arc::new(given),
+            members: accounts::members(integration, &reach.chain)?,
         }))
     }
 }
@@ -221,23 +229,24 @@ impl Walker {
     async fn walk(
         &self,
         integration: &Integration,
-    ) -> Result<Result<Reported, ReportError>, Failure> {
+    ) -> Result<Result<(Reported, Vec<String>), ReportError>, Failure> {
         let source = self.source(integration).await;
         let source = source.map_err(|error| error.failure().clone())?;
-        Ok(self.reporter.report(&*source).await)
+        let reported = self.reporter.report(&*source).await;
+        Ok(reported.map(|reported| (reported, source.troubles())))
     }
 }
 
 #[async_trait]
 impl Synchroniser for Walker {
-    async fn synchronise(&self, integration: &Integration) -> Result<u64, Failure> {
+    async fn synchronise(&self, integration: &Integration) -> Result<Synchronised, Failure> {
         let mut reported = self.walk(integration).await?;
         if matches!(&reported, Err(error) if error.class() == ErrorClass::Unauthorised) {
             // The password was changed on the way.
             reported = self.walk(integration).await?;
         }
         match reported {
-            Ok(reported) => {
+            Ok((reported, troubles)) => {
                 tracing::info!(
                     integration.id = %integration.id,
                     records = reported.records,
@@ -249,7 +258,10 @@ impl Synchroniser for Walker {
                     "changes of the inventory of `{}` reported",
                     integration.name
                 );
-                Ok(reported.records)
+                Ok(Synchronised {
+                    records: reported.records,
+                    troubles,
+                })
             }
             Err(error) => Err(unreported(integration, &error)),
         }

@@ -3,8 +3,8 @@
 use super::protocol as wire;
 use super::{Heartbeat, IntegrationHealth, InventoryChange};
 use crate::domain::{
-    AccessRecord, CredentialChange, Detail, EndReport, Failure, InventoryRecord, RecordStatus,
-    StartReport, TaskOutcome,
+    AccessRecord, CredentialChange, Detail, Discovered, EndReport, Failure, InventoryRecord,
+    RecordStatus, StartReport, TaskOutcome,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -154,6 +154,23 @@ fn resource(record: &InventoryRecord) -> wire::ResourceRecord {
             .collect(),
         status: status.to_owned(),
         problem,
+        part: record.part.clone(),
+        discovered: record
+            .discovered
+            .as_deref()
+            .map(|found| Box::new(discovered(found))),
+    }
+}
+
+fn discovered(found: &Discovered) -> wire::DiscoveredSpec {
+    wire::DiscoveredSpec {
+        name: found.name.clone(),
+        kind: found.kind.clone(),
+        settings: found.settings.clone(),
+        secret: found
+            .secret
+            .as_ref()
+            .map(|secret| secret.as_str().to_owned()),
     }
 }
 

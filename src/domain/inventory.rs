@@ -1,6 +1,6 @@
 //! Owns one line of inventory: something that exists and could be granted, or access somebody has already.
 
-use super::{InvalidValue, Permission, ResourceKind, shown};
+use super::{InvalidValue, Permission, ResourceKind, SecretRef, shown};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -87,6 +87,23 @@ pub struct InventoryRecord {
     pub permissions: Vec<Permission>,
     /// Whether it can be granted now.
     pub status: RecordStatus,
+    /// The part of the system it was found in, where parts are walked on their own and one may fail: `rds eu-west-1`.
+    pub part: Option<String>,
+    /// The integration it would be, where it asks by itself to be managed. With an error it cannot be one yet.
+    pub discovered: Option<Box<Discovered>>,
+}
+
+/// An integration that was found, not configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovered {
+    /// What people call it.
+    pub name: String,
+    /// The kind of integration.
+    pub kind: String,
+    /// Its settings.
+    pub settings: BTreeMap<String, String>,
+    /// Where its credential is.
+    pub secret: Option<SecretRef>,
 }
 
 /// Whether a resource can be granted.

@@ -33,7 +33,7 @@ pub use class::{ErrorClass, Failure};
 pub use grant::{Grant, Start};
 pub use ids::{ConnectorId, GrantId, InstanceId, IntegrationId, SessionId, TaskId};
 pub use integration::{Integration, IntegrationState, SettingsDigest};
-pub use inventory::{AccessRecord, InventoryId, InventoryRecord, RecordStatus};
+pub use inventory::{AccessRecord, Discovered, InventoryId, InventoryRecord, RecordStatus};
 pub use outcome::{
     CredentialChange, Detail, EndReason, EndReport, SealedCredential, StartReport, TaskOutcome,
 };

@@ -38,6 +38,29 @@ impl Executor {
         }
     }
 
+    /// Keeps what an inventory could not look at until the next one.
+    pub(super) fn set_unlisted(&self, integration: IntegrationId, troubles: Vec<String>) {
+        let mut all = self
+            .shared
+            .unlisted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if troubles.is_empty() {
+            all.remove(&integration);
+        } else {
+            all.insert(integration, troubles);
+        }
+    }
+
+    pub(super) fn unlisted(&self, integration: IntegrationId) -> Vec<String> {
+        let all = self
+            .shared
+            .unlisted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.get(&integration).cloned().unwrap_or_default()
+    }
+
     /// Sends heartbeats while there is a session, until `stop`.
     pub(super) async fn send_heartbeats(&self, stop: &CancellationToken) {
         let mut sessions = self.shared.session.subscribe();

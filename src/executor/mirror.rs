@@ -177,6 +177,7 @@ impl Executor {
         self.parts.registry.forget(integration.id);
         self.parts.synchroniser.forget(integration.id);
         self.retired(|retired| retired.remove(&integration.id));
+        self.set_unlisted(integration.id, Vec::new());
         self.shared
             .health
             .lock()

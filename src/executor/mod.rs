@@ -76,11 +76,20 @@ pub struct Options {
     pub guardrails: Guardrails,
 }
 
+/// An inventory that was reported.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Synchronised {
+    /// Records the walk came by.
+    pub records: u64,
+    /// Parts that could not be looked at and stay as they were, each with the fix.
+    pub troubles: Vec<String>,
+}
+
 /// Reports what exists in an integration; answered by `agent` from `inventory`.
 #[async_trait]
 pub trait Synchroniser: Send + Sync {
-    /// Walks the integration and uploads everything; returns the number of records.
-    async fn synchronise(&self, integration: &Integration) -> Result<u64, Failure>;
+    /// Walks the integration and uploads what changed.
+    async fn synchronise(&self, integration: &Integration) -> Result<Synchronised, Failure>;
 
     /// Forgets what is kept of an integration that is gone.
     fn forget(&self, integration: IntegrationId);
@@ -122,6 +131,8 @@ struct Shared {
     session: watch::Sender<Option<crate::control::Session>>,
     channel: Mutex<Channel>,
     health: Mutex<BTreeMap<IntegrationId, IntegrationHealth>>,
+    /// What the last inventory of each integration could not look at.
+    unlisted: Mutex<BTreeMap<IntegrationId, Vec<String>>>,
     /// Deliveries whose result was accepted lately, oldest first.
     accepted: Mutex<VecDeque<(TaskId, u32)>>,
     /// Integrations whose own record could not be read at the last look.
@@ -178,6 +189,7 @@ impl Executor {
                 session: watch::Sender::new(None),
                 channel: Mutex::default(),
                 health: Mutex::default(),
+                unlisted: Mutex::default(),
                 accepted: Mutex::default(),
                 unread: Mutex::default(),
                 retired: Mutex::default(),

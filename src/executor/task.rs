@@ -11,6 +11,7 @@ use crate::domain::{
 };
 use crate::ledger::{Event, GrantPhase};
 use crate::policy::{EndWarrant, WarrantSource};
+use crate::targets::CheckReport;
 use crate::telemetry::metrics::TaskResult;
 use jiff::Timestamp;
 use std::sync::PoisonError;
@@ -210,19 +211,8 @@ impl Executor {
     }
 
     pub(super) async fn check(&self, id: IntegrationId) -> TaskOutcome {
-        let outcome = match self.reach(id) {
-            Ok(target) => target.check().await.map_err(|error| {
-                log_failure("an integration could not be checked", &error);
-                error.failure().clone()
-            }),
-            Err(failure) => Err(failure),
-        };
-        let (status, message) = match &outcome {
-            Ok(report) if report.warnings.is_empty() => (IntegrationStatus::Active, String::new()),
-            Ok(report) => (IntegrationStatus::Warning, report.warnings.join("\n")),
-            Err(failure) => (IntegrationStatus::Error, with_hint(failure)),
-        };
-        self.set_health(id, status, message);
+        let outcome = self.look(id).await;
+        self.tell(id, &outcome);
         match outcome {
             Ok(_) => TaskOutcome::Succeeded {
                 start: None,
@@ -232,15 +222,36 @@ impl Executor {
         }
     }
 
+    async fn look(&self, id: IntegrationId) -> Result<CheckReport, Failure> {
+        let target = self.reach(id)?;
+        target.check().await.map_err(|error| {
+            log_failure("an integration could not be checked", &error);
+            error.failure().clone()
+        })
+    }
+
+    /// Notes how an integration is, by a check and by what an inventory could not look at.
+    fn tell(&self, id: IntegrationId, checked: &Result<CheckReport, Failure>) {
+        let warnings = checked.iter().flat_map(|report| report.warnings.clone());
+        let warnings: Vec<String> = warnings.chain(self.unlisted(id)).collect();
+        let (status, message) = match checked {
+            Ok(_) if warnings.is_empty() => (IntegrationStatus::Active, String::new()),
+            Ok(_) => (IntegrationStatus::Warning, warnings.join("\n")),
+            Err(failure) => (IntegrationStatus::Error, with_hint(failure)),
+        };
+        self.set_health(id, status, message);
+    }
+
     async fn synchronise(&self, id: IntegrationId) -> TaskOutcome {
         let Some(integration) = self.integration(id) else {
             return TaskOutcome::Failed(not_assigned(id));
         };
         self.set_health(id, IntegrationStatus::Refreshing, String::new());
         match self.parts.synchroniser.synchronise(&integration).await {
-            Ok(records) => {
-                tracing::info!(integration.id = %id, records, "inventory of `{}` reported", integration.name);
+            Ok(done) => {
+                tracing::info!(integration.id = %id, records = done.records, "inventory of `{}` reported", integration.name);
                 // A complete inventory makes an integration active; what a check finds missing stays a warning.
+                self.set_unlisted(id, done.troubles);
                 let _outcome = self.check(id).await;
                 TaskOutcome::Succeeded {
                     start: None,

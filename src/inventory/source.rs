@@ -38,6 +38,11 @@ pub trait Source: Send + Sync {
 
     /// Walks over everything and returns how many records were sent.
     async fn walk(&self, records: RecordSender) -> Result<u64, SourceError>;
+
+    /// Returns what the last walk could not look at, each with the fix.
+    fn troubles(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The end of the channel that what is found goes into.

@@ -1,8 +1,8 @@
 //! Owns the wire types of the admin API. Never used by the connector.
 
 use crate::control::protocol::{
-    AccessSpec, DetailSpec, ErrorSpec, GrantSpec, HeartbeatRequest, PrincipalSpec, ResourceRecord,
-    ResourceSpec, StartSpec,
+    AccessSpec, DetailSpec, DiscoveredSpec, ErrorSpec, GrantSpec, HeartbeatRequest, PrincipalSpec,
+    ResourceRecord, ResourceSpec, StartSpec,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,9 @@ pub struct IntegrationView {
     pub status: String,
     /// What to do about it; empty when nothing.
     pub message: String,
+    /// The integration in whose inventory it was found; nothing for one that was configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_in: Option<String>,
     /// How many resources the last inventory has.
     pub resources: u64,
     /// When the walk of the last inventory began.
@@ -62,6 +65,52 @@ pub struct IntegrationView {
 pub struct IntegrationViews {
     /// All of them, by name.
     pub integrations: Vec<IntegrationView>,
+}
+
+/// Something in an inventory that asks by itself to be managed.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DiscoveredView {
+    /// Its id in the inventory.
+    pub id: String,
+    /// Its type, for example `aws-rds-instance`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What people call it.
+    pub name: String,
+    /// Names, outermost first.
+    pub path: Vec<String>,
+    /// `added`, `ready` (can be added) or `incomplete`.
+    pub status: String,
+    /// What is in the way; only with `incomplete`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// The integration it became last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integration: Option<String>,
+    /// What it asks for.
+    pub asks: DiscoveredSpec,
+}
+
+/// A page of what asks by itself to be managed.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DiscoveredPage {
+    /// At most 1,000, in the order of their paths.
+    pub discovered: Vec<DiscoveredView>,
+    /// Where to go on; nothing at the end.
+    pub next: Option<u64>,
+}
+
+/// Makes an integration of something that was found.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct NewDiscovered {
+    /// Which: its id, its name, or the names of its path with `/` between them.
+    pub resource: String,
+    /// What people will call it; the name it asks for where missing.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Settings beside and above those it asks for.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// The answer to an order: the task to watch.

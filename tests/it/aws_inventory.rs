@@ -53,6 +53,7 @@ pub(crate) fn listing(front: &Front, integration: IntegrationId) -> Organization
         }),
         budgets: Budgets::new(PLENTY),
         given: Arc::new(HashSet::new),
+        members: None,
     }
 }
 
@@ -531,7 +532,9 @@ async fn a_connector_reports_an_organization_through_its_management_role() {
     let mut add = vec!["integration", "add", "--connector", "test-connector"];
     add.extend(["--name", "organization", "--type", "aws-organization"]);
     let region = format!("--setting=sso_region={REGION}");
-    add.extend([region.as_str(), &role_arn, &excluded]);
+    // A role no account has.
+    let member = "--setting=member_role_name=apono-member";
+    add.extend([region.as_str(), &role_arn, &excluded, member]);
     world.command(&add).unwrap();
     world.start_connector();
     world.until("the organization is reported", |world| {
@@ -545,6 +548,14 @@ async fn a_connector_reports_an_organization_through_its_management_role() {
         !shown.contains(LAB) && !shown.contains("Sandbox"),
         "{shown}"
     );
+    world.until("what could not be looked at is a warning", |world| {
+        world.integration("organization")["status"] == "warning"
+    });
+    let warning = world.integration("organization")["message"].to_string();
+    for account in [SHOP, BANK] {
+        let told = format!("databases of account {account} could not be looked at");
+        assert!(warning.contains(&told), "{warning}");
+    }
     let access = world.command(&["access", "organization"]).unwrap();
     let alice = access.lines().find(|line| line.starts_with("user:alice"));
     let alice = alice.unwrap();

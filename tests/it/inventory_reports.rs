@@ -1,5 +1,6 @@
 //! Reports of inventories: what travels, what is taken to be gone, and what a trouble in the middle leaves. A real control plane, real calls.
 
+mod account;
 mod organization;
 mod server;
 
@@ -208,6 +209,8 @@ impl Listing {
             context: [].into(),
             permissions: ResourceKind::PostgresTable.permissions().to_vec(),
             status: RecordStatus::Active,
+            part: None,
+            discovered: None,
         }
     }
 

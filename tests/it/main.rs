@@ -7,6 +7,10 @@ mod support;
 #[cfg(test)]
 mod aws_account;
 #[cfg(test)]
+mod aws_account_inventory;
+#[cfg(test)]
+mod aws_databases;
+#[cfg(test)]
 mod aws_emulators;
 #[cfg(test)]
 mod aws_front;

@@ -3,6 +3,7 @@ mod calls;
 mod command;
 mod delivery;
 mod description;
+mod discovered;
 mod durability;
 mod grants;
 mod harness;

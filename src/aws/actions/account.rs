@@ -20,7 +20,6 @@ const READABLE: &str = "`aws:ResourceTag/apono-connector-read` = `true`";
 pub(super) const ACTIONS: &[Action] = actions! {
     call "iam:GetUser" [AccountAccess] "whether a user is there, its mark, and the record of its grants", "no access can be given", OUR_USER, NONE;
     call "iam:GetAccountAuthorizationDetails" [AccountAccess] "all users with their tags and policies in one list: the record of all grants, and which user belongs to a person", "the integration is in error; grants of ours end by orders, by the ledger and by AWS itself, those on people's own users by AWS alone", ANY, NONE;
-    call "iam:ListUsers" [AccountInventory] "all users", "users are not reported", ANY, NONE;
     call "iam:CreateUser" [AccountAccess] "makes a person's user", "only existing users can be used", OUR_USER, MADE;
     call "iam:TagUser" [AccountAccess] "marks the user as ours, and records each grant and its end", "nothing can be given; ends stay open", OUR_USER, "`aws:TagKeys`";
     call "iam:UntagUser" [AccountAccess] "takes the notes of ended grants off a user", "notes stay, and with 46 tags no grant begins", OUR_USER, "`aws:TagKeys`";
@@ -46,21 +45,19 @@ pub(super) const ACTIONS: &[Action] = actions! {
     call "iam:DeactivateMFADevice" [AccountAccess] "as above", "users with a device cannot be removed", OUR_USER, MARKED;
     call "iam:DeleteVirtualMFADevice" [AccountAccess] "as above", "devices stay", "`arn:aws:iam::ACCOUNT:mfa/*`", NONE;
 
-    call "iam:GetRole" [AccountAccess AccountInventory] "whether a role is there, and whom it trusts", "roles cannot be given", ROLE, NONE;
+    call "iam:GetRole" [AccountAccess] "whether a role is there, and whom it trusts", "roles cannot be given", ROLE, NONE;
     call "iam:ListRoles" [AccountInventory] "all roles", "roles are not reported", ANY, NONE;
-    call "iam:ListRoleTags" [AccountInventory] "tags of roles", "roles are reported without tags", ROLE, NONE;
-    call "iam:GetGroup" [AccountAccess AccountInventory] "whether a group is there, and who is in it", "groups cannot be given, nor reported with their people", "`arn:aws:iam::ACCOUNT:group/*`", NONE;
+    call "iam:ListRoleTags" [AccountInventory] "tags of roles", "roles are not reported", ROLE, NONE;
+    call "iam:GetGroup" [AccountAccess] "whether a group is there", "groups cannot be given", "`arn:aws:iam::ACCOUNT:group/*`", NONE;
     call "iam:ListGroups" [AccountInventory] "all groups", "groups are not reported", ANY, NONE;
-    call "iam:GetPolicy" [AccountAccess AccountInventory] "whether a policy is there", "policies cannot be given", POLICY, NONE;
+    call "iam:GetPolicy" [AccountAccess] "whether a policy is there", "policies cannot be given", POLICY, NONE;
     call "iam:GetPolicyVersion" [AccountAccess] "its text and size", "policies are given without a check", POLICY, NONE;
-    call "iam:ListPolicies" [AccountInventory] "all customer managed policies", "policies are not reported", ANY, NONE;
-    call "iam:ListPolicyTags" [AccountInventory] "tags of policies", "policies are reported without tags", POLICY, NONE;
-    call "iam:ListEntitiesForPolicy" [AccountInventory] "who has a policy", "existing access by policies is not reported", POLICY, NONE;
-    call "tag:GetResources" [AccountInventory Rds] "buckets, instances and databases with their tags, in one list", "buckets and instances are not reported", ANY, NONE;
+    call "iam:ListPolicies" [AccountInventory] "customer managed policies, and those of AWS that are attached", "policies are not reported", ANY, NONE;
+    call "iam:ListPolicyTags" [AccountInventory] "tags of policies", "policies are not reported", POLICY, NONE;
+    call "tag:GetResources" [AccountInventory] "buckets and instances with their tags, in one list", "buckets and instances are not reported", ANY, NONE;
 
     call "rds:DescribeDBInstances" [Rds AccountInventory] "endpoint, port, resource id, engine, state and tags", "databases are neither found nor entered without an address", DATABASE, NONE;
     call "rds:DescribeDBClusters" [Rds AccountInventory] "writer and reader endpoint of a cluster", "clusters are neither found nor entered without an address", DATABASE, NONE;
-    call "rds:ListTagsForResource" [Rds] "tags of one instance or cluster", "databases cannot be found by their tags", DATABASE, NONE;
     need "rds-db:connect" [Rds] "the connector's own login by IAM; the token is made without a call", "databases can be entered by password only", "`arn:aws:rds-db:REGION:ACCOUNT:dbuser:RESOURCE_ID/USER`", NONE;
 
     call "secretsmanager:GetSecretValue" [SecretsManager] "reads the credential", "databases cannot be entered", SECRET, READABLE;

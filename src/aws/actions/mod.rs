@@ -21,7 +21,7 @@ pub enum Feature {
     PermissionSets,
     /// Access for IAM users in one account.
     AccountAccess,
-    /// Roles, groups, policies, users, buckets and instances of an account are read.
+    /// Roles, groups, policies, buckets, instances and databases of an account are read.
     AccountInventory,
     /// Databases are found and entered.
     Rds,
@@ -77,7 +77,7 @@ impl Feature {
                 "IAM users of ours, or existing ones, get access for a limited time. Needed by the role in the account."
             }
             Self::AccountInventory => {
-                "Roles, groups, policies, users, buckets and instances with their tags. Needed by the role in the account."
+                "Roles, groups, policies, buckets, instances and databases with their tags. Needed by the role in the account."
             }
             Self::Rds => {
                 "Database instances and clusters are found by their tags, and entered. Needed by the role in the database's account."

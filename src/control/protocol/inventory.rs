@@ -37,7 +37,7 @@ pub enum InventoryLine {
         id: String,
     },
     /// What is within this could not be looked at and stays as it was, whatever else the upload says. Access to an account of an
-    /// organization counts as within the account.
+    /// organization counts as within the account, and a resource as within its `part`.
     Unseen {
         /// Names, outermost first.
         under: Vec<String>,
@@ -106,6 +106,31 @@ wire! {
         /// Why it cannot be granted and what to do; only with `error`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub problem: Option<String>,
+        /// The part of the system it was found in, where parts are looked at on their own, for example `rds eu-west-1`. For `unseen` and
+        /// `replace` it counts as the outermost name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub part: Option<String>,
+        /// The integration it would be; only for what asks by itself to be managed. With status `error` it cannot be one yet, and `problem`
+        /// says why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub discovered: Option<Box<DiscoveredSpec>>,
+    }
+}
+
+wire! {
+    /// An integration that was found, not configured. Whether it becomes one is decided at the control plane.
+    pub struct DiscoveredSpec {
+        /// What people call it.
+        pub name: String,
+        /// The kind of system, for example `aws-rds-postgresql`.
+        #[serde(rename = "type")]
+        pub kind: String,
+        /// Settings by name.
+        #[serde(default)]
+        pub settings: BTreeMap<String, String>,
+        /// Where the credential is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub secret: Option<String>,
     }
 }
 

@@ -32,7 +32,9 @@ macro_rules! wire {
 
 mod inventory;
 
-pub use inventory::{AccessSpec, InventoryBase, InventoryLine, InventoryReply, ResourceRecord};
+pub use inventory::{
+    AccessSpec, DiscoveredSpec, InventoryBase, InventoryLine, InventoryReply, ResourceRecord,
+};
 
 wire! {
     /// Comes with every answer.

@@ -1,12 +1,13 @@
 //! Owns who is assigned what in one account, without what connectors gave. Never looks at another account.
 
-use super::calls::Pages;
 use super::names::Names;
 use super::sets::{PAGE, Sets};
-use super::{Assignment, Walk, is_absent};
+use super::{Assignment, Walk};
 use crate::aws::AwsError;
 use crate::domain::{AccessRecord, ErrorClass, ResourceKind};
+use crate::inventory::aws_calls::{Pages, is_absent};
 use crate::inventory::ids::stable_id;
+use aws_sdk_ssoadmin::operation::list_permission_sets_provisioned_to_account::ListPermissionSetsProvisionedToAccountOutput;
 use aws_sdk_ssoadmin::types::PrincipalType;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -67,20 +68,17 @@ impl Walk<'_> {
     async fn provisioned(&self, account: &str) -> Result<Vec<String>, AwsError> {
         const OPERATION: &str = "sso:ListPermissionSetsProvisionedToAccount";
         let mut found = Vec::new();
-        let mut pages = Pages::of(OPERATION);
-        while pages.more() {
-            let ask = || {
-                let call = self.calls.sso.list_permission_sets_provisioned_to_account();
-                call.instance_arn(&self.calls.instance)
-                    .account_id(account)
-                    .max_results(PAGE)
-                    .set_next_token(pages.token())
-                    .send()
-            };
-            let answer = self.calls.ask(OPERATION, ask).await?;
-            found.extend_from_slice(answer.permission_sets());
-            pages.turn(answer.next_token())?;
-        }
+        let call = self.calls.sso.list_permission_sets_provisioned_to_account();
+        let call = call
+            .instance_arn(&self.calls.instance)
+            .account_id(account)
+            .max_results(PAGE);
+        let ask = |token| call.clone().set_next_token(token).send();
+        let keep = |page: ListPermissionSetsProvisionedToAccountOutput| {
+            found.extend(page.permission_sets.unwrap_or_default());
+            page.next_token
+        };
+        self.calls.turns.read(OPERATION, ask, keep).await?;
         Ok(found)
     }
 
@@ -124,7 +122,7 @@ impl Walk<'_> {
                     .set_next_token(pages.token())
                     .send()
             };
-            let answer = match self.calls.ask(OPERATION, ask).await {
+            let answer = match self.calls.turns.ask(OPERATION, ask).await {
                 // The set was deleted since the list was made.
                 Err(error) if is_absent(&error) => return Ok(Vec::new()),
                 other => other?,

@@ -1,13 +1,14 @@
 //! Owns the list of accounts, each with who has access to it. Never lets the trouble of one account stop the walk over the others.
 
-use super::calls::Pages;
+use super::Walk;
 use super::names::Names;
 use super::sets::Sets;
 use super::units::{PAGE, Place, Units};
-use super::{Walk, is_absent, tell};
 use crate::aws::AwsError;
 use crate::domain::{AccessRecord, ErrorClass, InventoryRecord, RecordStatus, ResourceKind};
+use crate::inventory::aws_calls::{Pages, is_absent, is_everybodys, tell};
 use crate::inventory::{RecordSender, SourceError};
+use aws_sdk_organizations::operation::list_tags_for_resource::ListTagsForResourceOutput;
 use aws_sdk_organizations::types::Account;
 use std::collections::BTreeMap;
 
@@ -31,7 +32,7 @@ impl Walk<'_> {
                 let call = self.calls.organizations.list_accounts();
                 call.max_results(PAGE).set_next_token(pages.token()).send()
             };
-            let answer = self.calls.ask(OPERATION, ask).await?;
+            let answer = self.calls.turns.ask(OPERATION, ask).await?;
             for account in answer.accounts() {
                 let Some(mut record) = self.account(account, units).await? else {
                     continue;
@@ -40,10 +41,15 @@ impl Walk<'_> {
                 match looked {
                     Ok(Some(access)) => {
                         streak = Streak::default();
+                        let (id, active) = (
+                            record.native_id.clone(),
+                            record.status == RecordStatus::Active,
+                        );
                         records.send(record).await?;
                         for access in access {
                             records.send_access(access).await?;
                         }
+                        self.list_databases(&id, active, records).await?;
                     }
                     Ok(None) => streak = Streak::default(),
                     Err(error) => {
@@ -117,21 +123,19 @@ impl Walk<'_> {
     }
 
     async fn tags_of_account(&self, account: &str) -> Result<BTreeMap<String, String>, AwsError> {
-        const OPERATION: &str = "organizations:ListTagsForResource";
         let mut tags = BTreeMap::new();
-        let mut pages = Pages::of(OPERATION);
-        while pages.more() {
-            let ask = || {
-                let call = self.calls.organizations.list_tags_for_resource();
-                call.resource_id(account)
-                    .set_next_token(pages.token())
-                    .send()
-            };
-            let answer = self.calls.ask(OPERATION, ask).await?;
-            let page = answer.tags().iter();
-            tags.extend(page.map(|tag| (tag.key().to_owned(), tag.value().to_owned())));
-            pages.turn(answer.next_token())?;
-        }
+        let call = self.calls.organizations.list_tags_for_resource();
+        let call = call.resource_id(account);
+        let ask = |token| call.clone().set_next_token(token).send();
+        let keep = |page: ListTagsForResourceOutput| {
+            let pairs = page.tags().iter();
+            tags.extend(pairs.map(|tag| (tag.key().to_owned(), tag.value().to_owned())));
+            page.next_token
+        };
+        let turns = &self.calls.turns;
+        turns
+            .read("organizations:ListTagsForResource", ask, keep)
+            .await?;
         Ok(tags)
     }
 
@@ -157,6 +161,8 @@ impl Walk<'_> {
             ));
         }
         records.unseen(record.path.clone()).await?;
+        self.list_databases(&record.native_id, false, records)
+            .await?;
         records.send(record).await
     }
 }
@@ -170,12 +176,7 @@ impl Streak {
     fn goes_on(&mut self, error: &AwsError) -> bool {
         let may_pass = matches!(error.class(), ErrorClass::Transient | ErrorClass::Throttled);
         self.0 = if may_pass { self.0 + 1 } else { 0 };
-        let everybodys = error.class() == ErrorClass::Unauthorised
-            || matches!(
-                error.reason(),
-                "clock_skew" | "no_credentials" | "key_refused"
-            )
-            || error.operation().starts_with("identitystore:");
+        let everybodys = is_everybodys(error) || error.operation().starts_with("identitystore:");
         everybodys || self.0 >= MOST_IN_A_ROW
     }
 }

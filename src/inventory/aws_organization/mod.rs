@@ -7,34 +7,35 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `calls` | sends one request at a time in its turn, and again after a throttle |
-//! | `pace` | how fast each call may be made |
+//! | `calls` | the clients of one session |
 //! | `units` | the tree of organizational units |
 //! | `sets` | permission sets |
 //! | `people`, `names` | users and groups, and their names by id |
 //! | `accounts`, `access` | accounts, and who is assigned what there |
+//! | `databases` | databases of member accounts |
 
 mod access;
 mod accounts;
 mod calls;
+mod databases;
 mod names;
-mod pace;
 mod people;
 mod sets;
 mod units;
 
+use super::aws_calls::Pace;
 use super::ids::stable_id;
 use super::{RecordSender, Source, SourceError};
 use crate::aws::budget::Budgets;
-use crate::aws::{AwsError, Chain, Purpose, Sessions};
-use crate::domain::{ErrorClass, IntegrationId, InventoryRecord, RecordStatus, ResourceKind};
+use crate::aws::{Chain, Purpose, Sessions};
+use crate::domain::{IntegrationId, InventoryRecord, RecordStatus, ResourceKind};
 use async_trait::async_trait;
 use calls::Calls;
+pub use databases::MemberDatabases;
 use names::Names;
-use pace::Pace;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// One assignment, by the ids AWS gave.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -65,12 +66,15 @@ pub struct OrganizationListing {
     pub budgets: Budgets,
     /// What is no standing access, because a connector gave it.
     pub given: Given,
+    /// How member accounts are looked into for databases; nothing where they are not.
+    pub members: Option<MemberDatabases>,
 }
 
 /// Lists one organization.
 pub struct AwsOrganization {
     listing: OrganizationListing,
     pace: Arc<Pace>,
+    troubles: Mutex<Vec<String>>,
 }
 
 impl fmt::Debug for AwsOrganization {
@@ -86,6 +90,7 @@ impl AwsOrganization {
         Self {
             listing,
             pace: Arc::new(Pace::new()),
+            troubles: Mutex::default(),
         }
     }
 
@@ -113,6 +118,7 @@ impl AwsOrganization {
         let walk = Walk {
             listing,
             calls: &calls,
+            troubles: &self.troubles,
         };
         let units = walk.list_units(records).await?;
         let mut sets = walk.list_sets(records).await?;
@@ -131,8 +137,15 @@ impl Source for AwsOrganization {
     }
 
     async fn walk(&self, mut records: RecordSender) -> Result<u64, SourceError> {
+        let troubles = self.troubles.lock();
+        troubles.unwrap_or_else(PoisonError::into_inner).clear();
         let walk = self.walk_organization(&mut records).await;
         records.finish(walk).await
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        let troubles = self.troubles.lock();
+        troubles.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -140,6 +153,7 @@ impl Source for AwsOrganization {
 struct Walk<'a> {
     listing: &'a OrganizationListing,
     calls: &'a Calls,
+    troubles: &'a Mutex<Vec<String>>,
 }
 
 impl Walk<'_> {
@@ -158,18 +172,8 @@ impl Walk<'_> {
             context: BTreeMap::new(),
             permissions: kind.permissions().to_vec(),
             status: RecordStatus::Active,
+            part: None,
+            discovered: None,
         }
     }
-}
-
-/// Adds what is known; nothing where AWS did not say.
-fn tell(record: &mut InventoryRecord, name: &str, value: Option<&str>) {
-    if let Some(value) = value.filter(|value| !value.is_empty()) {
-        record.context.insert(name.to_owned(), value.to_owned());
-    }
-}
-
-/// Tells whether what was asked about does not exist (any more).
-fn is_absent(error: &AwsError) -> bool {
-    error.class() == ErrorClass::NotFound
 }

@@ -1,11 +1,11 @@
 //! Owns the list of users and groups, and who is in a group as far as that can be shown. Never says what they may do.
 
-use super::calls::Pages;
+use super::Walk;
 use super::names::{Holder, Names};
 use super::sets::PAGE;
-use super::{Walk, is_absent, tell};
 use crate::aws::AwsError;
 use crate::domain::{InventoryRecord, RecordStatus, ResourceKind};
+use crate::inventory::aws_calls::{Pages, is_absent, tell};
 use crate::inventory::{RecordSender, SourceError};
 use aws_sdk_identitystore::types::{Group, MemberId, User, UserStatus};
 
@@ -34,7 +34,7 @@ impl Walk<'_> {
                     .set_next_token(pages.token())
                     .send()
             };
-            let answer = self.calls.ask(OPERATION, ask).await?;
+            let answer = self.calls.turns.ask(OPERATION, ask).await?;
             for user in answer.users() {
                 let name = user.user_name().unwrap_or(user.user_id());
                 names.keep(user.user_id(), USER, name);
@@ -77,7 +77,7 @@ impl Walk<'_> {
                     .set_next_token(pages.token())
                     .send()
             };
-            let answer = self.calls.ask(OPERATION, ask).await?;
+            let answer = self.calls.turns.ask(OPERATION, ask).await?;
             for group in answer.groups() {
                 let name = group.display_name().unwrap_or(group.group_id());
                 match self.group(group, name, names).await {
@@ -141,7 +141,7 @@ impl Walk<'_> {
                     .set_next_token(pages.token())
                     .send()
             };
-            let answer = self.calls.ask(OPERATION, ask).await?;
+            let answer = self.calls.turns.ask(OPERATION, ask).await?;
             let page = answer.group_memberships().iter();
             members.extend(page.filter_map(|membership| match membership.member_id() {
                 Some(MemberId::UserId(id)) => Some(id.clone()),
@@ -202,7 +202,11 @@ impl Walk<'_> {
                 .user_id(id)
                 .send()
         };
-        let answer = self.calls.ask("identitystore:DescribeUser", ask).await?;
+        let answer = self
+            .calls
+            .turns
+            .ask("identitystore:DescribeUser", ask)
+            .await?;
         Ok(answer.user_name().unwrap_or(id).to_owned())
     }
 
@@ -213,7 +217,11 @@ impl Walk<'_> {
                 .group_id(id)
                 .send()
         };
-        let answer = self.calls.ask("identitystore:DescribeGroup", ask).await?;
+        let answer = self
+            .calls
+            .turns
+            .ask("identitystore:DescribeGroup", ask)
+            .await?;
         Ok(answer.display_name().unwrap_or(id).to_owned())
     }
 }

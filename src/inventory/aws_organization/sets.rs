@@ -1,10 +1,13 @@
 //! Owns the list of permission sets: what is in them, and their names by ARN. Never says where they are used.
 
-use super::calls::Pages;
-use super::{Walk, is_absent, tell};
+use super::Walk;
 use crate::aws::AwsError;
 use crate::domain::{InventoryRecord, ResourceKind};
+use crate::inventory::aws_calls::{Pages, is_absent, tell};
 use crate::inventory::{RecordSender, SourceError};
+use aws_sdk_ssoadmin::operation::list_customer_managed_policy_references_in_permission_set::ListCustomerManagedPolicyReferencesInPermissionSetOutput;
+use aws_sdk_ssoadmin::operation::list_managed_policies_in_permission_set::ListManagedPoliciesInPermissionSetOutput;
+use aws_sdk_ssoadmin::operation::list_tags_for_resource::ListTagsForResourceOutput;
 use aws_sdk_ssoadmin::types::CustomerManagedPolicyReference;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -30,7 +33,7 @@ impl Walk<'_> {
                     .set_next_token(pages.token())
                     .send()
             };
-            let answer = self.calls.ask(OPERATION, ask).await?;
+            let answer = self.calls.turns.ask(OPERATION, ask).await?;
             for arn in answer.permission_sets() {
                 match self.set(arn).await {
                     // Deleted since the list was made.
@@ -55,7 +58,7 @@ impl Walk<'_> {
                 .permission_set_arn(arn)
                 .send()
         };
-        let answer = self.calls.ask(OPERATION, ask).await?;
+        let answer = self.calls.turns.ask(OPERATION, ask).await?;
         let set = answer.permission_set();
         let name = set.and_then(|set| set.name()).unwrap_or(arn);
         let mut record = self.record(ResourceKind::AwsPermissionSet, name, name);
@@ -87,7 +90,7 @@ impl Walk<'_> {
                 .permission_set_arn(arn)
                 .send()
         };
-        match self.calls.ask(OPERATION, ask).await {
+        match self.calls.turns.ask(OPERATION, ask).await {
             Err(error) if is_absent(&error) => Ok(arn.to_owned()),
             answer => {
                 let answer = answer?;
@@ -98,42 +101,36 @@ impl Walk<'_> {
     }
 
     async fn tags_of_set(&self, arn: &str) -> Result<BTreeMap<String, String>, AwsError> {
-        const OPERATION: &str = "sso:ListTagsForResource";
         let mut tags = BTreeMap::new();
-        let mut pages = Pages::of(OPERATION);
-        while pages.more() {
-            let ask = || {
-                let call = self.calls.sso.list_tags_for_resource();
-                call.instance_arn(&self.calls.instance)
-                    .resource_arn(arn)
-                    .set_next_token(pages.token())
-                    .send()
-            };
-            let answer = self.calls.ask(OPERATION, ask).await?;
-            let page = answer.tags().iter();
-            tags.extend(page.map(|tag| (tag.key().to_owned(), tag.value().to_owned())));
-            pages.turn(answer.next_token())?;
-        }
+        let call = self.calls.sso.list_tags_for_resource();
+        let call = call.instance_arn(&self.calls.instance).resource_arn(arn);
+        let ask = |token| call.clone().set_next_token(token).send();
+        let keep = |page: ListTagsForResourceOutput| {
+            let pairs = page.tags().iter();
+            tags.extend(pairs.map(|tag| (tag.key().to_owned(), tag.value().to_owned())));
+            page.next_token
+        };
+        let turns = &self.calls.turns;
+        turns.read("sso:ListTagsForResource", ask, keep).await?;
         Ok(tags)
     }
 
     async fn managed_policies(&self, arn: &str) -> Result<Vec<String>, AwsError> {
-        const OPERATION: &str = "sso:ListManagedPoliciesInPermissionSet";
         let mut policies = Vec::new();
-        let mut pages = Pages::of(OPERATION);
-        while pages.more() {
-            let ask = || {
-                let call = self.calls.sso.list_managed_policies_in_permission_set();
-                call.instance_arn(&self.calls.instance)
-                    .permission_set_arn(arn)
-                    .set_next_token(pages.token())
-                    .send()
-            };
-            let answer = self.calls.ask(OPERATION, ask).await?;
-            let page = answer.attached_managed_policies().iter();
-            policies.extend(page.filter_map(|policy| policy.arn().map(str::to_owned)));
-            pages.turn(answer.next_token())?;
-        }
+        let call = self.calls.sso.list_managed_policies_in_permission_set();
+        let call = call
+            .instance_arn(&self.calls.instance)
+            .permission_set_arn(arn);
+        let ask = |token| call.clone().set_next_token(token).send();
+        let keep = |page: ListManagedPoliciesInPermissionSetOutput| {
+            let attached = page.attached_managed_policies().iter();
+            policies.extend(attached.filter_map(|policy| policy.arn().map(str::to_owned)));
+            page.next_token
+        };
+        let turns = &self.calls.turns;
+        turns
+            .read("sso:ListManagedPoliciesInPermissionSet", ask, keep)
+            .await?;
         policies.sort();
         Ok(policies)
     }
@@ -141,23 +138,21 @@ impl Walk<'_> {
     async fn customer_policies(&self, arn: &str) -> Result<Vec<String>, AwsError> {
         const OPERATION: &str = "sso:ListCustomerManagedPolicyReferencesInPermissionSet";
         let mut policies = Vec::new();
-        let mut pages = Pages::of(OPERATION);
-        while pages.more() {
-            let ask = || {
-                let call = self
-                    .calls
-                    .sso
-                    .list_customer_managed_policy_references_in_permission_set();
-                call.instance_arn(&self.calls.instance)
-                    .permission_set_arn(arn)
-                    .set_next_token(pages.token())
-                    .send()
-            };
-            let answer = self.calls.ask(OPERATION, ask).await?;
-            let page = answer.customer_managed_policy_references().iter();
-            policies.extend(page.map(reference));
-            pages.turn(answer.next_token())?;
-        }
+        let sso = &self.calls.sso;
+        let call = sso.list_customer_managed_policy_references_in_permission_set();
+        let call = call
+            .instance_arn(&self.calls.instance)
+            .permission_set_arn(arn);
+        let ask = |token| call.clone().set_next_token(token).send();
+        let keep = |page: ListCustomerManagedPolicyReferencesInPermissionSetOutput| {
+            policies.extend(
+                page.customer_managed_policy_references()
+                    .iter()
+                    .map(reference),
+            );
+            page.next_token
+        };
+        self.calls.turns.read(OPERATION, ask, keep).await?;
         policies.sort();
         Ok(policies)
     }
@@ -171,7 +166,7 @@ impl Walk<'_> {
                 .permission_set_arn(arn)
                 .send()
         };
-        let answer = self.calls.ask(OPERATION, ask).await?;
+        let answer = self.calls.turns.ask(OPERATION, ask).await?;
         let policy = answer.inline_policy().filter(|policy| !policy.is_empty());
         Ok(policy.map(|policy| {
             let read = serde_json::from_str::<serde_json::Value>(policy);
@@ -187,7 +182,7 @@ impl Walk<'_> {
                 .permission_set_arn(arn)
                 .send()
         };
-        let answer = match self.calls.ask(OPERATION, ask).await {
+        let answer = match self.calls.turns.ask(OPERATION, ask).await {
             Err(error) if is_absent(&error) => return Ok(None),
             other => other?,
         };

@@ -1,10 +1,12 @@
 //! Owns the tree of organizational units, without what is excluded. Never lists accounts.
 
-use super::calls::Pages;
-use super::{Walk, tell};
+use super::Walk;
 use crate::aws::AwsError;
 use crate::domain::ResourceKind;
+use crate::inventory::aws_calls::{is_absent, tell};
 use crate::inventory::{RecordSender, SourceError};
+use aws_sdk_organizations::operation::list_organizational_units_for_parent::ListOrganizationalUnitsForParentOutput;
+use aws_sdk_organizations::operation::list_roots::ListRootsOutput;
 use std::collections::{BTreeSet, HashMap};
 
 /// Most entries of a page of Organizations.
@@ -104,19 +106,16 @@ impl Walk<'_> {
     }
 
     async fn roots(&self) -> Result<Vec<String>, AwsError> {
-        const OPERATION: &str = "organizations:ListRoots";
         let mut roots = Vec::new();
-        let mut pages = Pages::of(OPERATION);
-        while pages.more() {
-            let ask = || {
-                let call = self.calls.organizations.list_roots();
-                call.set_next_token(pages.token()).send()
-            };
-            let answer = self.calls.ask(OPERATION, ask).await?;
-            let ids = answer.roots().iter().filter_map(|root| root.id());
+        let call = self.calls.organizations.list_roots();
+        let ask = |token| call.clone().set_next_token(token).send();
+        let keep = |page: ListRootsOutput| {
+            let ids = page.roots().iter().filter_map(|root| root.id());
             roots.extend(ids.map(str::to_owned));
-            pages.turn(answer.next_token())?;
-        }
+            page.next_token
+        };
+        let turns = &self.calls.turns;
+        turns.read("organizations:ListRoots", ask, keep).await?;
         Ok(roots)
     }
 
@@ -124,29 +123,21 @@ impl Walk<'_> {
     async fn units_in(&self, parent: &str) -> Result<Vec<(String, String)>, AwsError> {
         const OPERATION: &str = "organizations:ListOrganizationalUnitsForParent";
         let mut units = Vec::new();
-        let mut pages = Pages::of(OPERATION);
-        while pages.more() {
-            let ask = || {
-                let call = self
-                    .calls
-                    .organizations
-                    .list_organizational_units_for_parent();
-                call.parent_id(parent)
-                    .max_results(PAGE)
-                    .set_next_token(pages.token())
-                    .send()
-            };
-            let answer = match self.calls.ask(OPERATION, ask).await {
-                Err(error) if super::is_absent(&error) => return Ok(units),
-                other => other?,
-            };
-            units.extend(answer.organizational_units().iter().filter_map(|unit| {
+        let organizations = &self.calls.organizations;
+        let call = organizations.list_organizational_units_for_parent();
+        let call = call.parent_id(parent).max_results(PAGE);
+        let ask = |token| call.clone().set_next_token(token).send();
+        let keep = |page: ListOrganizationalUnitsForParentOutput| {
+            units.extend(page.organizational_units().iter().filter_map(|unit| {
                 let id = unit.id()?;
                 Some((id.to_owned(), unit.name().unwrap_or(id).to_owned()))
             }));
-            pages.turn(answer.next_token())?;
+            page.next_token
+        };
+        match self.calls.turns.read(OPERATION, ask, keep).await {
+            Err(error) if is_absent(&error) => Ok(units),
+            read => read.map(|()| units),
         }
-        Ok(units)
     }
 
     /// Finds where an account is that came without a path, by asking upwards until a unit is known.
@@ -159,7 +150,7 @@ impl Walk<'_> {
                 let call = self.calls.organizations.list_parents();
                 call.child_id(&child).send()
             };
-            let answer = self.calls.ask(OPERATION, ask).await?;
+            let answer = self.calls.turns.ask(OPERATION, ask).await?;
             let parent = answer.parents().first().and_then(|parent| parent.id());
             let Some(parent) = parent.filter(|id| id.starts_with("ou-")) else {
                 break;

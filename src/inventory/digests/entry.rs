@@ -1,6 +1,8 @@
 //! Owns one line of a digest file, and how a record becomes one. Never reads or writes a file.
 
-use crate::domain::{AccessRecord, InventoryId, InventoryRecord, RecordStatus};
+use crate::domain::{
+    AccessRecord, Discovered, InventoryId, InventoryRecord, RecordStatus, SecretRef,
+};
 use sha2::{Digest as _, Sha256};
 
 /// What was reported of one record: id 16 bytes, digest 16, scope 8.
@@ -66,6 +68,8 @@ impl Entry {
             context,
             permissions,
             status,
+            part,
+            discovered,
         } = record;
         let mut hash = Fields::default();
         hash.add("resource").add(kind.as_str()).list(path);
@@ -87,10 +91,27 @@ impl Entry {
             RecordStatus::Active => None,
             RecordStatus::Error(reason) => Some(reason),
         });
+        hash.option(part.as_deref());
+        if let Some(found) = discovered {
+            let Discovered {
+                name,
+                kind,
+                settings,
+                secret,
+            } = &**found;
+            hash.add(name).add(kind).count(settings.len());
+            for (key, value) in settings {
+                hash.add(key).add(value);
+            }
+            hash.option(secret.as_ref().map(SecretRef::as_str));
+        }
         Self {
             id: *id,
             digest: hash.digest(),
-            scope: Scope::of(path),
+            scope: match part {
+                Some(part) => Scope::within(part),
+                None => Scope::of(path),
+            },
         }
     }
 

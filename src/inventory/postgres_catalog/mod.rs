@@ -216,6 +216,8 @@ impl PostgresCatalog {
             context: BTreeMap::new(),
             permissions: kind.permissions().to_vec(),
             status,
+            part: None,
+            discovered: None,
         }
     }
 }

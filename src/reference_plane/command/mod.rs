@@ -157,6 +157,27 @@ enum Integration {
         #[arg(long, value_enum, default_value_t = ListForm::Text)]
         format: ListForm,
     },
+    /// Lists what in the inventory of one asks by itself to be managed, for example databases with tag `apono-connect`.
+    Discovered {
+        /// Id or name of the one whose inventory it is.
+        integration: String,
+        /// How to print.
+        #[arg(long, value_enum, default_value_t = ListForm::Text)]
+        format: ListForm,
+    },
+    /// Makes an integration of something that was found, with the settings it asks for.
+    AddDiscovered {
+        /// Id or name of the one it was found in.
+        integration: String,
+        /// Its name, its id, or its path.
+        resource: String,
+        /// What people will call it; its own name where missing.
+        #[arg(long)]
+        name: Option<String>,
+        /// A setting beside or above what it asks for, `name=value`; may be repeated.
+        #[arg(long = "setting", value_parser = setting)]
+        settings: Vec<(String, String)>,
+    },
     /// Takes one out of use: no new access, gone once nothing of ours is left in it.
     Retire {
         /// Id or name.

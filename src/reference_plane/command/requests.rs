@@ -6,9 +6,9 @@ use super::span::Span;
 use super::{CommandError, Delivery, End, Form, Grant, Integration, ListForm, screen};
 use crate::control::protocol::{DetailSpec, PrincipalSpec, ResourceSpec, StartSpec};
 use crate::reference_plane::admin::{
-    AccessPage, GrantView, GrantViews, Granted, InstanceViews, IntegrationView, IntegrationViews,
-    InventoryEntry, InventoryPage, NewCredential, NewExpiry, NewGrant, NewIntegration, Ordered,
-    StandingAccess, TaskView,
+    AccessPage, DiscoveredPage, DiscoveredView, GrantView, GrantViews, Granted, InstanceViews,
+    IntegrationView, IntegrationViews, InventoryEntry, InventoryPage, NewCredential, NewDiscovered,
+    NewExpiry, NewGrant, NewIntegration, Ordered, StandingAccess, TaskView,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -41,6 +41,25 @@ pub(super) async fn integration(
                 ListForm::Json => screen::json(&views.integrations),
                 ListForm::Text => Ok(screen::integrations(&views.integrations)),
             }
+        }
+        Integration::Discovered {
+            integration,
+            format,
+        } => discovered(client, &integration, format).await,
+        Integration::AddDiscovered {
+            integration,
+            resource,
+            name,
+            settings,
+        } => {
+            let new = NewDiscovered {
+                resource,
+                name,
+                settings: settings.into_iter().collect(),
+            };
+            let path = ["integrations", &integration, "discovered"];
+            let view: IntegrationView = client.post(&path, &new).await?;
+            Ok(format!("{}\n", view.id))
         }
         Integration::Retire { integration } => {
             let path = ["integrations", &integration, "retire"];
@@ -197,6 +216,26 @@ pub(super) async fn inventory(
     match format {
         ListForm::Json => screen::json(&records),
         ListForm::Text => Ok(screen::resources(records, tree)),
+    }
+}
+
+async fn discovered(
+    client: &Client,
+    integration: &str,
+    format: ListForm,
+) -> Result<String, CommandError> {
+    let mut found: Vec<DiscoveredView> = Vec::new();
+    let mut from = Some(0);
+    while let Some(start) = from {
+        let query = [("from", start.to_string())];
+        let path = ["integrations", integration, "discovered"];
+        let page: DiscoveredPage = client.get(&path, &query).await?;
+        found.extend(page.discovered);
+        from = page.next;
+    }
+    match format {
+        ListForm::Json => screen::json(&found),
+        ListForm::Text => Ok(screen::discovered(&found)),
     }
 }
 

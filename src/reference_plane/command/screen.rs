@@ -4,7 +4,7 @@ use super::CommandError;
 use crate::control::protocol::{PrincipalSpec, ResourceRecord};
 use crate::domain::shown;
 use crate::reference_plane::admin::{
-    GrantView, InstanceView, IntegrationView, InventoryEntry, StandingAccess,
+    DiscoveredView, GrantView, InstanceView, IntegrationView, InventoryEntry, StandingAccess,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -112,6 +112,33 @@ pub(super) fn integrations(views: &[IntegrationView]) -> String {
             shown(&view.status),
             view.resources.to_string(),
             shown(&view.message),
+        ]
+    }));
+    table(&rows)
+}
+
+/// Writes what asks by itself to be managed.
+pub(super) fn discovered(found: &[DiscoveredView]) -> String {
+    let head = [
+        "NAME",
+        "TYPE",
+        "STATUS",
+        "INTEGRATION",
+        "ASKS FOR",
+        "PATH",
+        "MESSAGE",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(found.iter().map(|view| {
+        let integration = view.integration.as_deref();
+        vec![
+            shown(&view.name),
+            shown(&view.kind),
+            view.status.clone(),
+            integration.map_or_else(|| "-".to_owned(), shown),
+            shown(&view.asks.kind),
+            shown(&view.path.join("/")),
+            plain(view.problem.as_deref().unwrap_or_default()),
         ]
     }));
     table(&rows)

@@ -5,8 +5,9 @@ use crate::control::protocol::MAX_WAIT_S;
 use crate::domain::{GrantId, TaskId, TaskKind};
 use crate::reference_plane::PlaneError;
 use crate::reference_plane::admin::{
-    AccessPage, GrantView, GrantViews, Granted, InstanceViews, IntegrationView, IntegrationViews,
-    InventoryPage, NewCredential, NewExpiry, NewGrant, NewIntegration, Ordered, TaskView,
+    AccessPage, DiscoveredPage, GrantView, GrantViews, Granted, InstanceViews, IntegrationView,
+    IntegrationViews, InventoryPage, NewCredential, NewDiscovered, NewExpiry, NewGrant,
+    NewIntegration, Ordered, TaskView,
 };
 use crate::reference_plane::store::Store;
 use axum::extract::{Path, Query, State};
@@ -26,6 +27,8 @@ use uuid::Uuid;
     sync,
     inventory,
     access,
+    discovered,
+    add_discovered,
     grant,
     grants,
     grant_by_id,
@@ -165,6 +168,36 @@ pub(super) async fn access(
 ) -> Answer<AccessPage> {
     plane
         .read(move |store| store.access_page(&integration, ask.from))
+        .await
+        .map(Json)
+}
+
+/// Lists what in the inventory of an integration asks by itself to be managed.
+#[utoipa::path(get, path = "/admin/v1/integrations/{integration}/discovered", tag = "admin",
+    params(("integration" = String, Path, description = "Id or name"), From),
+    responses((status = 200, description = "A page of at most 1,000", body = DiscoveredPage), Refusals))]
+pub(super) async fn discovered(
+    State(plane): Shared,
+    Path(integration): Path<String>,
+    Query(ask): Query<From>,
+) -> Answer<DiscoveredPage> {
+    plane
+        .read(move |store| store.discovered(&integration, ask.from))
+        .await
+        .map(Json)
+}
+
+/// Makes an integration of something that was found, and orders a check and an inventory of it.
+#[utoipa::path(post, path = "/admin/v1/integrations/{integration}/discovered", tag = "admin", request_body = NewDiscovered,
+    params(("integration" = String, Path, description = "Id or name of the one it was found in")),
+    responses((status = 200, description = "Added", body = IntegrationView), Refusals))]
+pub(super) async fn add_discovered(
+    State(plane): Shared,
+    Path(integration): Path<String>,
+    Bounded(new): Bounded<NewDiscovered>,
+) -> Answer<IntegrationView> {
+    plane
+        .change(move |store| store.add_discovered(&integration, &new))
         .await
         .map(Json)
 }

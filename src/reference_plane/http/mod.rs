@@ -76,6 +76,10 @@ pub(super) fn router(plane: Arc<Plane>) -> Router {
             get(admin::inventory),
         )
         .route("/integrations/{integration}/access", get(admin::access))
+        .route(
+            "/integrations/{integration}/discovered",
+            get(admin::discovered).post(admin::add_discovered),
+        )
         .route("/grants", get(admin::grants).post(admin::grant))
         .route("/grants/{grant}", get(admin::grant_by_id))
         .route("/grants/{grant}/extend", post(admin::extend))

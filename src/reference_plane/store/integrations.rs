@@ -34,6 +34,17 @@ pub(super) struct IntegrationRow {
     pub(super) state: String,
 }
 
+/// What `view` reads.
+macro_rules! view_sql {
+    ($which:literal) => {
+        concat!(
+            "SELECT i.*, p.name AS found_in_name FROM integrations AS i
+             LEFT JOIN integrations AS p ON p.id = i.found_in ",
+            $which
+        )
+    };
+}
+
 impl Store {
     /// Adds an integration, and orders a check and an inventory of it.
     pub(in crate::reference_plane) fn add_integration(
@@ -43,26 +54,7 @@ impl Store {
         check_integration(new)?;
         self.write(|tx| {
             tx.know_connector(&new.connector)?;
-            let taken = tx.one(
-                "SELECT 1 FROM integrations WHERE name = ?1 AND state <> 'retired'",
-                params![new.name],
-                |_| Ok(()),
-            )?;
-            if taken.is_some() {
-                return Err(PlaneError::conflict(
-                    "name_taken",
-                    format!("an integration named `{}` exists", shown(&new.name)),
-                ));
-            }
-            let id = Id(Uuid::now_v7());
-            tx.exec(
-                "INSERT INTO integrations (id, connector, name, kind, settings, secret, state, status, message, revision)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'active', 'initializing', '', 0)",
-                params![id, new.connector, new.name, new.kind, json(&new.settings)?, new.secret],
-            )?;
-            tx.touch_integration(id, &new.connector)?;
-            tx.order_about(id, &new.connector, TaskKind::CheckIntegration)?;
-            tx.order_about(id, &new.connector, TaskKind::SyncIntegration)?;
+            let id = tx.insert_integration(new)?;
             tx.integration_view(id)
         })
     }
@@ -119,11 +111,7 @@ impl Store {
         &mut self,
     ) -> Result<IntegrationViews, PlaneError> {
         self.write(|tx| {
-            let integrations = tx.all(
-                "SELECT * FROM integrations ORDER BY name, revision",
-                params![],
-                view,
-            )?;
+            let integrations = tx.all(view_sql!("ORDER BY i.name, i.revision"), params![], view)?;
             Ok(IntegrationViews { integrations })
         })
     }
@@ -184,6 +172,36 @@ impl Store {
 }
 
 impl Tx<'_> {
+    /// Adds a checked integration, and orders a check and an inventory of it.
+    pub(super) fn insert_integration(&self, new: &NewIntegration) -> Result<Id, PlaneError> {
+        if self.is_taken(&new.name)? {
+            return Err(PlaneError::conflict(
+                "name_taken",
+                format!("an integration named `{}` exists", shown(&new.name)),
+            ));
+        }
+        let id = Id(Uuid::now_v7());
+        self.exec(
+            "INSERT INTO integrations (id, connector, name, kind, settings, secret, state, status, message, revision)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'active', 'initializing', '', 0)",
+            params![id, new.connector, new.name, new.kind, json(&new.settings)?, new.secret],
+        )?;
+        self.touch_integration(id, &new.connector)?;
+        self.order_about(id, &new.connector, TaskKind::CheckIntegration)?;
+        self.order_about(id, &new.connector, TaskKind::SyncIntegration)?;
+        Ok(id)
+    }
+
+    /// Tells whether an integration in use has a name.
+    pub(super) fn is_taken(&self, name: &str) -> Result<bool, PlaneError> {
+        let taken = self.one(
+            "SELECT 1 FROM integrations WHERE name = ?1 AND state <> 'retired'",
+            params![name],
+            |_| Ok(()),
+        )?;
+        Ok(taken.is_some())
+    }
+
     /// Finds an integration by id or by name.
     pub(super) fn integration_named(&self, name: &str) -> Result<IntegrationRow, PlaneError> {
         self.one(
@@ -208,13 +226,9 @@ impl Tx<'_> {
         })
     }
 
-    fn integration_view(&self, id: Id) -> Result<IntegrationView, PlaneError> {
-        self.one(
-            "SELECT * FROM integrations WHERE id = ?1",
-            params![id],
-            view,
-        )?
-        .ok_or_else(|| PlaneError::Damaged(format!("integration `{}` is missing", id.0)))
+    pub(super) fn integration_view(&self, id: Id) -> Result<IntegrationView, PlaneError> {
+        self.one(view_sql!("WHERE i.id = ?1"), params![id], view)?
+            .ok_or_else(|| PlaneError::Damaged(format!("integration `{}` is missing", id.0)))
     }
 
     fn order_about(
@@ -265,6 +279,16 @@ fn page<T>(revision: u64, header: Header, rows: Vec<(u64, T)>) -> Page<T> {
 }
 
 fn view(row: &rusqlite::Row<'_>) -> rusqlite::Result<IntegrationView> {
+    let mut status: String = row.get("status")?;
+    let mut message: String = row.get("message")?;
+    let problem: String = row.get("found_problem")?;
+    if !problem.is_empty() {
+        if status == "active" {
+            "warning".clone_into(&mut status);
+        }
+        let both = [problem, message].map(|text| text.trim().to_owned());
+        message = both.join("\n").trim_end().to_owned();
+    }
     Ok(IntegrationView {
         id: row.get::<_, Id>("id")?.0,
         connector: row.get("connector")?,
@@ -273,14 +297,15 @@ fn view(row: &rusqlite::Row<'_>) -> rusqlite::Result<IntegrationView> {
         settings: from_json(row, "settings")?,
         secret: row.get("secret")?,
         state: row.get("state")?,
-        status: row.get("status")?,
-        message: row.get("message")?,
+        status,
+        message,
+        found_in: row.get("found_in_name")?,
         resources: row.get("inventory_count")?,
         inventory_at: row.get::<_, Option<At>>("inventory_at")?.map(|at| at.0),
     })
 }
 
-fn check_integration(new: &NewIntegration) -> Result<(), PlaneError> {
+pub(super) fn check_integration(new: &NewIntegration) -> Result<(), PlaneError> {
     ConnectorId::parse(&new.connector)?;
     if let Some(secret) = &new.secret {
         SecretRef::parse(secret)?;

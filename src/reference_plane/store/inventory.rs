@@ -46,7 +46,7 @@ impl Tx<'_> {
              WHERE id = ?1",
             params![upload.integration, into, revision, upload.begun_at],
         )?;
-        Ok(())
+        self.follow_discovered(upload.integration, into)
     }
 
     fn base_of(&self, upload: &Upload) -> Result<InventoryBase, PlaneError> {

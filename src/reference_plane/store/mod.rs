@@ -3,6 +3,7 @@
 //! Everything here blocks, so it runs on the threads for blocking work. A call is durable when it returns
 //! (`synchronous = FULL`). Ciphertext is all the store ever sees of a credential.
 
+mod discovered;
 mod ends;
 mod grants;
 mod integrations;

@@ -31,8 +31,14 @@ CREATE TABLE integrations (
     inventory_revision INTEGER NOT NULL DEFAULT 0,
     inventory_at INTEGER,
     inventory_count INTEGER NOT NULL DEFAULT 0,
+    -- For one that was found in the inventory of another: where, which line, what it asked for when it was added, and what is wrong with that now.
+    found_in TEXT REFERENCES integrations (id),
+    found_as TEXT,
+    found_asking TEXT,
+    found_problem TEXT NOT NULL DEFAULT '',
     revision INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX integrations_found ON integrations (found_in, found_as) WHERE found_in IS NOT NULL;
 CREATE UNIQUE INDEX integration_names ON integrations (name) WHERE state <> 'retired';
 CREATE INDEX integration_changes ON integrations (connector, revision);
 -- Rows of an upload count only while an integration names the upload, which then is `current`. An upload with a base gives its rows to the
@@ -64,6 +70,8 @@ CREATE TABLE inventory (
     PRIMARY KEY (upload, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX inventory_places ON inventory (upload, kind, place, id) WHERE gone_at IS NULL;
+CREATE INDEX inventory_discovered ON inventory (upload, place)
+    WHERE gone_at IS NULL AND json_extract(record, '$.discovered') IS NOT NULL;
 CREATE INDEX inventory_gone ON inventory (upload, gone_at) WHERE gone_at IS NOT NULL;
 -- What an upload with a base says is gone.
 CREATE TABLE inventory_deletes (

@@ -234,7 +234,9 @@ impl Tx<'_> {
     ) -> Result<(), PlaneError> {
         let (kind, id, place, record) = match line {
             InventoryLine::Upsert { resource } => {
-                let place = format!("{}{PART}{PART}{}", resource.path.join(PART), resource.kind);
+                let path = resource.part.iter().chain(&resource.path);
+                let path: Vec<_> = path.map(String::as_str).collect();
+                let place = format!("{}{PART}{PART}{}", path.join(PART), resource.kind);
                 ("resource", &resource.id, place, json(resource)?)
             }
             InventoryLine::Access { access } => {

@@ -8,8 +8,9 @@ use crate::targets::TargetError;
 use jiff::SignedDuration;
 
 /// Every setting of an `aws-account`.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     "region",
+    "regions",
     "profile",
     "role_arn",
     "management_role_arn",
@@ -21,6 +22,8 @@ const KNOWN: [&str; 11] = [
     "credentials_cleanup_period_in_days",
     "enable_audit",
 ];
+/// What the settings of databases that are found begin with; those are checked where the databases are.
+const FOR_DATABASES: &str = "database.";
 /// Name of the profile in people's configuration, where the settings name none.
 const PROFILE: &str = "apono";
 /// Longest periods that can be set, in days.
@@ -138,7 +141,9 @@ impl<'a> Reading<'a> {
 
     fn unknown(&mut self) {
         let settings = self.integration.settings.keys();
-        for key in settings.filter(|key| !KNOWN.contains(&key.as_str())) {
+        let is_known =
+            |key: &String| KNOWN.contains(&key.as_str()) || key.starts_with(FOR_DATABASES);
+        for key in settings.filter(|key| !is_known(key)) {
             let known: Vec<_> = KNOWN.iter().map(|key| format!("`{key}`")).collect();
             let problem = format!("is not known, `{}` knows {}", super::KIND, known.join(", "));
             let what = format!("`settings.{}`", shown(key));
@@ -297,7 +302,7 @@ mod tests {
             ("colour", "blue"),
         ]);
         insta::assert_snapshot!(problems.unwrap_err().replace("; ", "\n"), @r"
-        integration `shop`: `settings.colour` is not known, `aws-account` knows `region`, `profile`, `role_arn`, `management_role_arn`, `external_id`, `user_tag`, `credentials`, `permissions_boundary_arn`, `credentials_rotation_period_in_days`, `credentials_cleanup_period_in_days`, `enable_audit`
+        integration `shop`: `settings.colour` is not known, `aws-account` knows `region`, `regions`, `profile`, `role_arn`, `management_role_arn`, `external_id`, `user_tag`, `credentials`, `permissions_boundary_arn`, `credentials_rotation_period_in_days`, `credentials_cleanup_period_in_days`, `enable_audit`
         `settings.region` is absent, must be a region such as `eu-west-1`
         role ARN is `apono`, must be `arn:aws:iam::ACCOUNT:role/NAME`
         `settings.enable_audit` is `yes`, must be `true` or `false`

@@ -1,12 +1,10 @@
 //! Owns PostgreSQL servers of Amazon RDS and Aurora: found by name, entered by a password or by a token of AWS IAM. Never writes to
 //! AWS; what is done inside the server is `targets/postgres`'s.
 
-mod discovery;
 mod finder;
 mod settings;
 mod token;
 
-pub use discovery::{DiscoveredDatabase, Tagged, discover};
 pub use finder::{RdsAccess, RdsRoad};
 pub use settings::{AuthType, RdsSettings, SETTINGS};
 

@@ -31,6 +31,8 @@ fn resource(nth: u64) -> InventoryChange {
         context: [("state".to_owned(), "ACTIVE".to_owned())].into(),
         permissions: vec![Permission::ReadOnly, Permission::ReadWrite],
         status: RecordStatus::Error("no right".to_owned()),
+        part: None,
+        discovered: None,
     }))
 }
 

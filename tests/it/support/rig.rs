@@ -6,7 +6,7 @@ use apono_connector::domain::{
     Failure, Grant, GrantId, Integration, IntegrationId, Order, Permission, Principal,
     ResourceKind, ResourceRef, TaskId, TaskOutcome,
 };
-use apono_connector::executor::{Executor, Options, Parts, Recall, Synchroniser};
+use apono_connector::executor::{Executor, Options, Parts, Recall, Synchronised, Synchroniser};
 use apono_connector::ledger::{Faults, Ledger, LedgerOptions};
 use apono_connector::policy::Guardrails;
 use apono_connector::targets::Registry;
@@ -40,8 +40,8 @@ pub(crate) struct NoInventory;
 
 #[async_trait::async_trait]
 impl Synchroniser for NoInventory {
-    async fn synchronise(&self, _integration: &Integration) -> Result<u64, Failure> {
-        Ok(0)
+    async fn synchronise(&self, _integration: &Integration) -> Result<Synchronised, Failure> {
+        Ok(Synchronised::default())
     }
 
     fn forget(&self, _integration: IntegrationId) {}

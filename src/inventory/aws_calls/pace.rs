@@ -1,5 +1,5 @@
-//! Owns how fast the calls that have no budget may be made: those to Organizations, counted per call, and those to the identity store, counted
-//! together. Never sends anything.
+//! Owns how fast the calls that have no budget may be made: those to Organizations, counted per call, and those to the identity store, IAM and
+//! RDS, counted together. Never sends anything.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,9 +14,15 @@ const RATES: &[(&str, u32)] = &[
     ("organizations:ListTagsForResource", 8),
     ("organizations:DescribeAccount", 15),
     (IDENTITY_STORE, 12),
+    (IAM, 10),
+    (RDS, 5),
+    ("tag:GetResources", 5),
 ];
 /// All calls to the identity store are counted together.
 const IDENTITY_STORE: &str = "identitystore";
+/// What these take is not published; they slow down with the first throttle.
+const IAM: &str = "iam";
+const RDS: &str = "rds";
 /// Requests per second of any other call; the quota of `ListRoots`.
 const OTHERWISE: u32 = 1;
 /// Most times slower than usual.
@@ -26,7 +32,7 @@ const RECOVERS_AFTER: u32 = 20;
 
 /// The pace of every call.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(in crate::inventory) struct Pace {
     lanes: Mutex<HashMap<&'static str, Lane>>,
     unlimited: bool,
 }
@@ -41,7 +47,7 @@ struct Lane {
 }
 
 impl Pace {
-    pub(super) fn new() -> Self {
+    pub(in crate::inventory) fn new() -> Self {
         Self {
             lanes: Mutex::default(),
             unlimited: false,
@@ -49,7 +55,7 @@ impl Pace {
     }
 
     #[cfg(any(test, feature = "test-util"))]
-    pub(super) fn unlimited() -> Self {
+    pub(in crate::inventory) fn unlimited() -> Self {
         Self {
             unlimited: true,
             ..Self::new()
@@ -91,7 +97,7 @@ impl Pace {
 
     fn lane<T>(&self, operation: &'static str, with: impl FnOnce(&mut Lane) -> T) -> T {
         let name = match operation.split_once(':') {
-            Some((IDENTITY_STORE, _)) => IDENTITY_STORE,
+            Some((service @ (IDENTITY_STORE | IAM | RDS), _)) => service,
             _ => operation,
         };
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
