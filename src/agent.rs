@@ -14,7 +14,7 @@ use crate::ledger::{Event, Ledger, LedgerOptions};
 use crate::lifecycle::{Ending, Lifecycle, StopSignals};
 use crate::operator::{self, Answer, Request};
 use crate::policy::Guardrails;
-use crate::targets::{Registry, identity_center, postgres, rds};
+use crate::targets::{Registry, aws_account, identity_center, postgres, rds};
 use crate::telemetry::listener::{self, Shown};
 use crate::telemetry::logging::{self, Format};
 use crate::telemetry::{Health, metrics::Metrics};
@@ -169,7 +169,9 @@ async fn executor(
     };
     let recall = Arc::new(Recall::new(ledger.clone()));
     let organizations = aws.organizations(config, clock, &recall);
+    let accounts = aws.accounts(config, clock, &recall);
     let registry = Registry::default()
+        .with(aws_account::KIND, Box::new(accounts))
         .with(postgres::KIND, Box::new(targets.clone()))
         .with(rds::KIND, Box::new(targets.clone()))
         .with(identity_center::KIND, Box::new(organizations.clone()));

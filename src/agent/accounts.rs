@@ -6,8 +6,6 @@ use crate::inventory::{AccountListing, AwsAccount, FoundDatabases, MemberDatabas
 use crate::targets::{TargetError, rds};
 use std::collections::BTreeMap;
 
-/// The kind of integration this is for.
-pub(super) const KIND: &str = "aws-account";
 /// Regions to list beside or instead of `region`, apart by commas.
 const REGIONS: &str = "regions";
 /// Name of the role in the member accounts of an organization.

@@ -12,6 +12,7 @@ use crate::inventory::{
     Reporter, Source,
 };
 use crate::secrets::{Credential, KeptSecrets, SecretError, Stores, Wanted};
+use crate::targets::aws_account;
 use crate::targets::identity_center::{self, OrganizationTargets};
 use crate::targets::postgres::{
     self, CredentialSource, DatabaseCredential, LookupError, PostgresTarget,
@@ -181,7 +182,7 @@ impl Walker {
                 Ok(Box::new(catalog))
             }
             identity_center::KIND => Ok(Box::new(self.organization(integration)?)),
-            accounts::KIND => Ok(Box::new(accounts::source(
+            aws_account::KIND => Ok(Box::new(accounts::source(
                 integration,
                 &self.targets.connector,
                 self.targets.sessions.clone(),

@@ -5,6 +5,7 @@ use crate::aws::{Sessions, SessionsOptions};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::executor::Recall;
+use crate::targets::aws_account::AccountTargets;
 use crate::targets::identity_center::OrganizationTargets;
 use std::sync::Arc;
 
@@ -26,6 +27,22 @@ impl Aws {
                 endpoint_url: None,
             }),
             budgets: Budgets::default(),
+        }
+    }
+
+    /// Makes the targets of accounts.
+    pub(super) fn accounts(
+        &self,
+        config: &Config,
+        clock: &SharedClock,
+        recall: &Arc<Recall>,
+    ) -> AccountTargets {
+        AccountTargets {
+            connector: config.control_plane.connector.clone(),
+            sessions: self.sessions.clone(),
+            memory: Arc::<Recall>::clone(recall),
+            clock: Arc::clone(clock),
+            late: super::seconds(config.aws.latest_landing),
         }
     }
 

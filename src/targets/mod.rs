@@ -1,5 +1,6 @@
 //! Owns the contract of the systems in which access is made and taken away. Never knows the control plane, the ledger or the executor.
 
+pub mod aws_account;
 mod error;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fake;

@@ -5,6 +5,8 @@
 mod support;
 
 #[cfg(test)]
+mod aws_account;
+#[cfg(test)]
 mod aws_account_inventory;
 #[cfg(test)]
 mod aws_databases;

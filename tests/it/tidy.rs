@@ -53,6 +53,12 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["aws", "domain", "secret", "targets", "targets/postgres"],
     ),
     (
+        "targets/aws_account",
+        &[
+            "aws", "clock", "domain", "policy", "seal", "secret", "targets",
+        ],
+    ),
+    (
         "targets/identity_center",
         &["aws", "clock", "domain", "policy", "retry", "targets"],
     ),

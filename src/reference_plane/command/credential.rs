@@ -1,6 +1,8 @@
 //! Owns the requester's side of a credential: a throw-away key, opening what was sealed to it, and the forms people use.
 
+use super::aws_credential::AwsCredential;
 use super::{CommandError, Form};
+use crate::control::protocol::DetailSpec;
 use crate::secret::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,11 +23,14 @@ impl ThrowAwayKey {
     }
 
     /// Opens an armoured ciphertext.
-    pub(super) fn open(&self, sealed: &str) -> Result<Credential, CommandError> {
+    pub(super) fn open(&self, sealed: &str) -> Result<Opened, CommandError> {
         let clear = age::decrypt(&self.0, sealed.as_bytes()).map_err(|_| CommandError::Unseal)?;
         let clear = Zeroizing::new(clear);
+        if let Ok(aws) = serde_json::from_slice(&clear) {
+            return Ok(Opened::Aws(aws));
+        }
         let raw: Raw = serde_json::from_slice(&clear).map_err(|_| CommandError::Unseal)?;
-        Ok(Credential {
+        Ok(Opened::Database(Credential {
             login: raw.login,
             password: Secret::new(raw.password),
             host: raw.host,
@@ -36,7 +41,24 @@ impl ThrowAwayKey {
             database: raw.database,
             sslmode: raw.sslmode,
             expiry: raw.expiry,
-        })
+        }))
+    }
+}
+
+/// What was sealed.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Database(Credential),
+    Aws(AwsCredential),
+}
+
+impl Opened {
+    /// Writes the credential in one form, ready to be printed.
+    pub(super) fn show(&self, form: Form, grant: Uuid, details: &[DetailSpec]) -> String {
+        match self {
+            Self::Database(credential) => credential.show(form, grant),
+            Self::Aws(credential) => credential.show(form, grant, details),
+        }
     }
 }
 
@@ -65,7 +87,7 @@ pub(super) struct Credential {
 
 impl Credential {
     /// Writes the credential in one form, ready to be printed.
-    pub(super) fn show(&self, form: Form, grant: Uuid) -> String {
+    fn show(&self, form: Form, grant: Uuid) -> String {
         match form {
             Form::Text => format!(
                 "grant    {grant}\nlogin    {}\nexpires  {}\nuri      {}\npgpass   {}\nenv      {}\n",
@@ -202,7 +224,9 @@ mod tests {
         let clear = r#"{"login":"a_apono","password":"p","host":"h","port":5432,"database":"d",
             "sslmode":"disable","expiry":"2026-12-01T18:00:00Z"}"#;
         let sealed = age::encrypt_and_armor(&key.0.to_public(), clear.as_bytes()).unwrap();
-        let opened = key.open(&sealed).unwrap();
+        let Ok(Opened::Database(opened)) = key.open(&sealed) else {
+            panic!("it is a database's");
+        };
         assert_eq!(opened.port, "5432");
         assert!(ThrowAwayKey::generate().open(&sealed).is_err());
         assert!(key.open("nonsense").is_err());

@@ -1,5 +1,6 @@
 //! Owns the command line of the reference control plane. Everything but `serve` goes over the admin API.
 
+mod aws_credential;
 mod client;
 mod credential;
 mod requests;

@@ -332,7 +332,7 @@ fn deliver(
         return Err(CommandError::Garbled("the result has no login".to_owned()));
     };
     match (&start.sealed_credential, key) {
-        (Some(sealed), Some(key)) => Ok(key.open(sealed)?.show(form, grant)),
+        (Some(sealed), Some(key)) => Ok(key.open(sealed)?.show(form, grant, &start.details)),
         (Some(sealed), None) if form == Form::Text => Ok(sealed.clone()),
         (sealed, _) => tell(grant, &start, sealed.as_deref(), form),
     }

@@ -1,5 +1,6 @@
 //! Owns what tests share.
 
+pub(crate) mod account;
 pub(crate) mod admin;
 pub(crate) mod aws;
 pub(crate) mod certificate;
