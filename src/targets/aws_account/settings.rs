@@ -8,7 +8,7 @@ use crate::targets::TargetError;
 use jiff::SignedDuration;
 
 /// Every setting of an `aws-account`.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "region",
     "regions",
     "profile",
@@ -20,6 +20,7 @@ const KNOWN: [&str; 12] = [
     "permissions_boundary_arn",
     "credentials_rotation_period_in_days",
     "credentials_cleanup_period_in_days",
+    "connect_discovered",
     "enable_audit",
 ];
 /// What the settings of databases that are found begin with; those are checked where the databases are.
