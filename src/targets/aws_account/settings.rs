@@ -303,7 +303,7 @@ mod tests {
             ("colour", "blue"),
         ]);
         insta::assert_snapshot!(problems.unwrap_err().replace("; ", "\n"), @r"
-        integration `shop`: `settings.colour` is not known, `aws-account` knows `region`, `regions`, `profile`, `role_arn`, `management_role_arn`, `external_id`, `user_tag`, `credentials`, `permissions_boundary_arn`, `credentials_rotation_period_in_days`, `credentials_cleanup_period_in_days`, `enable_audit`
+        integration `shop`: `settings.colour` is not known, `aws-account` knows `region`, `regions`, `profile`, `role_arn`, `management_role_arn`, `external_id`, `user_tag`, `credentials`, `permissions_boundary_arn`, `credentials_rotation_period_in_days`, `credentials_cleanup_period_in_days`, `connect_discovered`, `enable_audit`
         `settings.region` is absent, must be a region such as `eu-west-1`
         role ARN is `apono`, must be `arn:aws:iam::ACCOUNT:role/NAME`
         `settings.enable_audit` is `yes`, must be `true` or `false`

@@ -39,6 +39,23 @@ const PORTAL: &str = "sso_portal";
 const EXCLUDED: &str = "exclude_ou_ids";
 const PER: &str = "permission_set_per";
 const KEEP_UNUSED: &str = "permission_set_keep_unused_s";
+/// Every setting that has one name; those of databases that are found are read where they are found.
+const KNOWN: [&str; 12] = [
+    SSO_REGION,
+    REGION,
+    ROLE,
+    EXTERNAL_ID,
+    PORTAL,
+    EXCLUDED,
+    PER,
+    KEEP_UNUSED,
+    "member_role_name",
+    "regions",
+    "connect_discovered",
+    "enable_audit",
+];
+/// What names of all other settings begin with.
+const FAMILIES: [&str; 2] = [PREFIX, "database."];
 /// A week.
 const KEPT_UNUSED_S: i64 = 7 * 24 * 3600;
 /// A year.
@@ -49,6 +66,7 @@ impl Settings {
         integration: &Integration,
         connector: &ConnectorId,
     ) -> Result<Self, TargetError> {
+        refuse_unknown(integration)?;
         let get = |name: &str| {
             let value = integration.settings.get(name).map(|value| value.trim());
             value.filter(|value| !value.is_empty())
@@ -104,6 +122,22 @@ impl Settings {
     pub(super) fn is_of_declarations(name: &str) -> bool {
         name.starts_with(PREFIX) || name == PER || name == KEEP_UNUSED
     }
+}
+
+/// A name nobody knows may be a known one misspelt: a unit meant to be excluded would not be.
+fn refuse_unknown(integration: &Integration) -> Result<(), TargetError> {
+    let is_known =
+        |key: &str| KNOWN.contains(&key) || FAMILIES.iter().any(|family| key.starts_with(family));
+    let Some(unknown) = integration.settings.keys().find(|key| !is_known(key)) else {
+        return Ok(());
+    };
+    let known = KNOWN.map(|name| format!("`{name}`")).join(", ");
+    let problem = format!(
+        "`{}` is not known, `{}` knows {known}, and `{PREFIX}NAME` and `database.NAME`",
+        shown(unknown),
+        super::KIND
+    );
+    Err(refused(integration, problem))
 }
 
 fn declared(integration: &Integration) -> Result<BTreeMap<String, Declaration>, TargetError> {

@@ -160,6 +160,15 @@ async fn settings_that_cannot_work_are_named_in_the_status() {
             "ids of organizational units",
         ),
         (
+            "misspelt",
+            vec![
+                ("sso_region", "eu-west-1"),
+                ("management_role_arn", role),
+                ("exclude_ou_id", "ou-ab12-cd345678"),
+            ],
+            "`exclude_ou_id` is not known",
+        ),
+        (
             "wrong-region",
             vec![("sso_region", "us-east-1"), ("management_role_arn", role)],
             "primary region",
