@@ -67,9 +67,11 @@ impl Ends {
         }
     }
 
+    /// Returns all, of each integration the latest first: added again in this order none outdates another.
     pub(super) fn all(&self) -> impl Iterator<Item = &EndedGrant> {
         self.by_time
             .iter()
+            .rev()
             .filter_map(|(_, _, grant)| self.by_grant.get(grant))
     }
 
@@ -137,6 +139,17 @@ mod tests {
         assert_eq!(of, [2, 3, 4].map(|n| samples::grant(n).id));
         ends.forget(samples::grant(1).integration);
         assert_eq!(ends, Ends::default());
+    }
+
+    #[test]
+    fn an_old_end_that_came_late_is_still_known_after_all_are_added_again() {
+        let mut ends = Ends::default();
+        ends.add(ended(5, 30 * 86_400 + 1));
+        ends.add(ended(2, 0));
+        let mut again = Ends::default();
+        ends.all().for_each(|ended| again.add(ended.clone()));
+        assert_eq!(again, ends);
+        assert_eq!(again.all().count(), 2);
     }
 
     #[test]
