@@ -515,8 +515,8 @@ async fn nothing_is_sent_twice_nothing_unlisted_and_nothing_signed_too_late() {
         .unwrap();
     let iam = aws_sdk_iam::Client::new(&config);
 
-    let failed = iam.list_users().send().await;
-    let error: AwsError = refused("iam:ListUsers", failed.unwrap_err());
+    let failed = iam.list_groups().send().await;
+    let error: AwsError = refused("iam:ListGroups", failed.unwrap_err());
     assert_eq!(
         (error.class(), error.code(), error.outcome_unknown()),
         (ErrorClass::Transient, Some("ServiceFailure"), true)
@@ -569,8 +569,8 @@ async fn profile_and_endpoints_are_taken_from_the_environment() {
             .unwrap();
         let sts = aws_sdk_sts::Client::new(&config).get_caller_identity();
         assert_eq!(sts.send().await.unwrap().account(), Some("650000000099"));
-        let iam = aws_sdk_iam::Client::new(&config).list_users().send().await;
-        let error = refused("iam:ListUsers", iam.unwrap_err());
+        let iam = aws_sdk_iam::Client::new(&config).list_groups().send().await;
+        let error = refused("iam:ListGroups", iam.unwrap_err());
         assert_eq!(error.code(), Some("ServiceFailure"));
         return;
     }
@@ -616,7 +616,7 @@ async fn profile_and_endpoints_are_taken_from_the_environment() {
             .map(|request| request.field("Action").to_owned())
             .collect()
     };
-    assert_eq!(actions(&one), HashSet::from(["ListUsers".to_owned()]));
+    assert_eq!(actions(&one), HashSet::from(["ListGroups".to_owned()]));
     assert_eq!(
         actions(&other),
         HashSet::from(["GetCallerIdentity".to_owned()])
