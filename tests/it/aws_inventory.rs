@@ -600,3 +600,28 @@ async fn a_connector_reports_an_organization_through_its_management_role() {
         "{reads:?}"
     );
 }
+
+#[tokio::test]
+async fn three_thousand_accounts_and_five_hundred_sets_are_listed_whole() {
+    const ACCOUNTS: usize = 3_000;
+    const SETS: usize = 500;
+    let set = |nth: usize| format!("set+=,.@-_{}", nth % SETS);
+    let mut organization = Organization::new().knobs(Knobs::quick());
+    for nth in 0..SETS {
+        organization = organization.permission_set(PermissionSet::new(&set(nth)));
+    }
+    organization = organization.group(Group::new("team"));
+    for nth in 0..ACCOUNTS {
+        let id = format!("{:012}", 500_000_000_000 + nth as u64);
+        organization = organization
+            .account(Account::new(&id).within(&format!("ou{}", nth % 40)))
+            .assigned(&id, &set(nth), Name::group("team"));
+    }
+    let front = Front::start(organization).await;
+    let items = list(AwsOrganization::new(of(&front)).unpaced()).await;
+    let count = |kind| paths(&items, kind).len();
+    // The management account is one more.
+    assert_eq!(count(ResourceKind::AwsOrganizationAccount), ACCOUNTS + 1);
+    assert_eq!(count(ResourceKind::AwsPermissionSet), SETS);
+    assert_eq!(access(&items).len(), ACCOUNTS);
+}
