@@ -27,22 +27,15 @@ pub(super) fn issue(judged: Judged<'_>, integration: &Integration) -> Permit {
 }
 
 impl Permit {
-    /// Returns the grant that was judged.
+    /// Tells whether this grant was judged, in this integration and for these settings; a target made from others must refuse.
     #[must_use]
-    pub fn grant(&self) -> GrantId {
-        self.grant
-    }
-
-    /// Returns the integration that was judged.
-    #[must_use]
-    pub fn integration(&self) -> IntegrationId {
-        self.integration
-    }
-
-    /// Returns the digest of the settings that were judged; a target made from others must refuse.
-    #[must_use]
-    pub fn settings(&self) -> SettingsDigest {
-        self.settings
+    pub fn covers(
+        &self,
+        grant: GrantId,
+        integration: IntegrationId,
+        settings: SettingsDigest,
+    ) -> bool {
+        self.grant == grant && self.integration == integration && self.settings == settings
     }
 
     /// Returns the last moment at which an effect may appear.

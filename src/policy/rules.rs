@@ -281,7 +281,16 @@ mod tests {
             panic!("denied");
         };
         assert_eq!(permit.deadline(), now() + SignedDuration::from_secs(60));
-        assert_eq!(permit.settings(), case.integration.unwrap().digest());
+        let judged = case.integration.unwrap();
+        let (grant, settings) = (case.grant.id, judged.digest());
+        assert!(permit.covers(grant, judged.id, settings));
+        assert!(!permit.covers(GrantId::generate(), judged.id, settings));
+        assert!(!permit.covers(grant, IntegrationId::generate(), settings));
+        let other = Integration {
+            kind: "another".to_owned(),
+            ..judged.clone()
+        };
+        assert!(!permit.covers(grant, judged.id, other.digest()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod identity_center;
 mod memory;
 pub mod postgres;
 pub mod rds;
+mod refusal;
 mod registry;
 
 pub use error::TargetError;

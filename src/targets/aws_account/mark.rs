@@ -1,12 +1,12 @@
 //! Owns what we write on an IAM user: the tags that mark it as ours and those that record its grants. Pure.
 
 use super::escape::unescaped;
-use super::trouble::refused;
 use crate::domain::{
     ConnectorId, EndReason, ErrorClass, Grant, GrantId, IntegrationId, LoginName, Permission,
     Principal, ResourceKind, ResourceRef, shown,
 };
 use crate::targets::TargetError;
+use crate::targets::refusal::refused;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use uuid::Uuid;

@@ -35,6 +35,7 @@ mod strangers;
 mod trouble;
 mod wanted;
 
+use super::refusal::{check_permit, refused};
 use super::{
     Applied, CheckReport, CleanedUp, Ended, Memory, Mended, RecordedGrant, Target, TargetError,
     TargetFactory,
@@ -54,7 +55,6 @@ use recent::Recent;
 use settings::Settings;
 use std::sync::Arc;
 use strangers::Strangers;
-use trouble::refused;
 
 /// The type of integration this target is for.
 pub const KIND: &str = "aws-account";
@@ -131,12 +131,12 @@ impl Target for AccountTarget {
     }
 
     async fn plan_start(&self, permit: &Permit, start: &Start) -> Result<Plan, TargetError> {
-        self.same_order(permit, &start.grant)?;
+        check_permit(self, permit, &start.grant)?;
         self.plan(start).await
     }
 
     async fn plan_extend(&self, permit: &Permit, grant: &Grant) -> Result<Plan, TargetError> {
-        self.same_order(permit, grant)?;
+        check_permit(self, permit, grant)?;
         let step = Step {
             note: format!(
                 "move the expiry of grant `{}` to {}",
@@ -151,7 +151,7 @@ impl Target for AccountTarget {
     }
 
     async fn plan_reset(&self, permit: &Permit, start: &Start) -> Result<Plan, TargetError> {
-        self.same_order(permit, &start.grant)?;
+        check_permit(self, permit, &start.grant)?;
         self.plan_credential(start).await
     }
 
@@ -161,7 +161,7 @@ impl Target for AccountTarget {
         start: &Start,
         step: &Step,
     ) -> Result<Applied, TargetError> {
-        self.same_order(permit, &start.grant)?;
+        check_permit(self, permit, &start.grant)?;
         match &step.change {
             Change::PrepareUser { user } => self.prepare_user(permit, start, user).await,
             Change::GiveRights => self.give(permit, start).await,
@@ -220,24 +220,6 @@ impl Target for AccountTarget {
     }
 
     async fn hold(&self, _wanted: bool) {}
-}
-
-impl AccountTarget {
-    fn same_order(&self, permit: &Permit, grant: &Grant) -> Result<(), TargetError> {
-        let settings = &self.desk.settings;
-        if permit.settings() == settings.digest
-            && permit.integration() == settings.integration
-            && permit.grant() == grant.id
-        {
-            return Ok(());
-        }
-        Err(refused(
-            ErrorClass::Conflict,
-            "settings_changed",
-            "the permit was given for other settings or another grant, judge again",
-            "",
-        ))
-    }
 }
 
 fn wrong_step(of: &str) -> TargetError {

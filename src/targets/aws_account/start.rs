@@ -6,13 +6,14 @@ use super::document;
 use super::effect::Patience;
 use super::mark::{self, Entry};
 use super::service::{NewUser, Service};
-use super::trouble::{changed, refused};
+use super::trouble::changed;
 use crate::aws::Purpose;
 use crate::domain::{
     Change, CredentialChange, Detail, ErrorClass, Evidence, Grant, GrantId, Plan, Start, Step,
 };
 use crate::policy::Permit;
 use crate::seal::Recipient;
+use crate::targets::refusal::refused;
 use crate::targets::{Applied, TargetError};
 use jiff::{SignedDuration, Timestamp};
 

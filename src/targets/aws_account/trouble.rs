@@ -1,21 +1,8 @@
-//! Owns refusals of this room: nothing was done, and this is why.
+//! Owns refusals of this room.
 
 use crate::domain::ErrorClass;
 use crate::targets::TargetError;
-
-pub(super) fn refused(
-    class: ErrorClass,
-    reason: &'static str,
-    message: impl Into<String>,
-    hint: &str,
-) -> TargetError {
-    let error = TargetError::new(class, reason, message).undone();
-    if hint.is_empty() {
-        error
-    } else {
-        error.hint(hint)
-    }
-}
+use crate::targets::refusal::refused;
 
 /// What was seen just now is otherwise by now: plan again.
 pub(super) fn changed(what: &str) -> TargetError {

@@ -8,9 +8,9 @@ use super::effect::{Effect, Thing};
 use super::mark;
 use super::service::Service;
 use super::settings::is_policy_arn;
-use super::trouble::refused;
 use crate::domain::{Detail, ErrorClass, Grant, shown};
 use crate::targets::TargetError;
+use crate::targets::refusal::refused;
 use serde_json::Value;
 
 /// Most managed policies a user may have. An account's quota can be raised to 20; that is not counted on.

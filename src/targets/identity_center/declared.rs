@@ -7,11 +7,11 @@ use super::desk::Desk;
 use super::marks::{Marks, Owner};
 use super::note::{Made, Note, Per};
 use super::service::{PermissionSet, Service};
-use super::trouble::refused;
 use crate::aws::Purpose;
 use crate::aws::budget::Turn;
 use crate::domain::{ErrorClass, Grant, shown};
 use crate::targets::TargetError;
+use crate::targets::refusal::refused;
 use std::time::Duration;
 
 /// How old the names of all sets may be. A foreign set of the name of a declaration is noticed no later.

@@ -7,12 +7,12 @@ use super::note::{Made, Note, Triple};
 use super::service::{Identity, Instance, PermissionSet, Service};
 use super::sets::Sets;
 use super::settings::Settings;
-use super::trouble::refused;
 use crate::aws::budget::{Budget, Budgets, Turn};
 use crate::aws::operations::Operations;
 use crate::aws::{Purpose, Sessions};
 use crate::domain::{ErrorClass, Grant, Principal, PrincipalKind, shown};
 use crate::targets::TargetError;
+use crate::targets::refusal::refused;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 

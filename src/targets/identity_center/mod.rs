@@ -39,6 +39,7 @@ mod strays;
 mod trouble;
 mod upkeep;
 
+use super::refusal::refused;
 use super::{
     Applied, CheckReport, CleanedUp, Ended, Memory, Mended, RecordedGrant, Target, TargetError,
     TargetFactory,
@@ -181,7 +182,7 @@ impl Target for OrganizationTarget {
     }
 
     async fn plan_reset(&self, _permit: &Permit, start: &Start) -> Result<Plan, TargetError> {
-        Err(trouble::refused(
+        Err(refused(
             ErrorClass::Bug,
             "no_credential",
             format!(
@@ -249,7 +250,7 @@ impl Target for OrganizationTarget {
 }
 
 fn wrong_step(of: &str) -> TargetError {
-    trouble::refused(
+    refused(
         ErrorClass::Bug,
         "step_unknown",
         format!("this is not a step of {of}"),

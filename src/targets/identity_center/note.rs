@@ -1,8 +1,8 @@
 //! Owns the checkpoint of an assignment: who was given what where, what stood before, and until when an order may still land. Never a secret.
 
-use super::trouble::refused;
 use crate::domain::{Checkpoint, ErrorClass, GrantId};
 use crate::targets::TargetError;
+use crate::targets::refusal::refused;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 use super::OrganizationTarget;
 use super::note::{Note, Triple};
 use super::service::Service;
-use super::trouble::{failed, refused};
+use super::trouble::failed;
 use crate::aws::budget::{OperationTurn, Turn};
 use crate::aws::operations::{Finished, OperationKind, Watched};
 use crate::aws::{AccountId, AwsError, Purpose};
@@ -11,6 +11,7 @@ use crate::domain::{
     Change, Checkpoint, CredentialChange, Detail, ErrorClass, Evidence, Grant, Plan, Start, Step,
 };
 use crate::policy::Permit;
+use crate::targets::refusal::{check_permit, refused};
 use crate::targets::{Applied, Phase, Remembered, TargetError};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -349,18 +350,7 @@ impl OrganizationTarget {
     }
 
     pub(super) fn same_order(&self, permit: &Permit, grant: &Grant) -> Result<(), TargetError> {
-        let settings = &self.desk.settings;
-        if permit.settings() != settings.digest
-            || permit.integration() != settings.integration
-            || permit.grant() != grant.id
-        {
-            return Err(refused(
-                ErrorClass::Conflict,
-                "settings_changed",
-                "the permit was given for other settings or another grant, judge again",
-                "",
-            ));
-        }
+        check_permit(self, permit, grant)?;
         let kind = grant.resource.kind();
         if kind != crate::domain::ResourceKind::AwsOrganizationAccount {
             let message = format!("an organization has no resources of type `{kind}`");

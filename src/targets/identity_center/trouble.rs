@@ -67,20 +67,6 @@ pub(super) fn failed(what: &str, reason: &str) -> TargetError {
     TargetError::new(class, code, message).hint(hint)
 }
 
-pub(super) fn refused(
-    class: ErrorClass,
-    reason: &'static str,
-    message: impl Into<String>,
-    hint: &str,
-) -> TargetError {
-    let error = TargetError::new(class, reason, message).undone();
-    if hint.is_empty() {
-        error
-    } else {
-        error.hint(hint)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

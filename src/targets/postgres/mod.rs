@@ -198,10 +198,8 @@ impl PostgresTarget {
     }
 
     fn same_order(&self, permit: &Permit, grant: &Grant) -> Result<(), Trouble> {
-        if permit.settings() != self.settings.digest
-            || permit.integration() != self.settings.home.integration
-            || permit.grant() != grant.id
-        {
+        let (integration, settings) = (self.settings.home.integration, self.settings.digest);
+        if !permit.covers(grant.id, integration, settings) {
             return Err(Trouble::refused(
                 ErrorClass::Conflict,
                 "settings_changed",
