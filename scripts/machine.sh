@@ -38,3 +38,51 @@ need_rust() {
     command -v cargo >/dev/null || PATH="${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH"
     command -v cargo >/dev/null || fail "\`cargo\` is missing: install Rust 1.95.0, for example with rustup"
 }
+
+makes_environments() { [ -x "$python" ] && "$python" -c 'import ensurepip, venv' 2>/dev/null; }
+
+# Sets `python` to one that can make virtual environments: the system's, because others come and go with their owner.
+python_with_environments() {
+    python=/usr/bin/python3
+    if makes_environments; then return; fi
+    if command -v apt-get >/dev/null; then
+        say 'installing python3-venv' >&2
+        as_root apt-get update -qq </dev/null >/dev/null || true
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-venv </dev/null >/dev/null ||
+            say 'cannot install python3-venv' >&2
+        if makes_environments; then return; fi
+    fi
+    python="$(command -v python3 || true)"
+    makes_environments || fail 'no Python 3 here can make virtual environments: install Python 3.11 or later with its module venv'
+}
+
+# Written last. An interpreter that was removed since leaves a file here and nothing that runs.
+is_complete() { [ -f "$environment/complete" ] && "$environment/bin/python" -c '' 2>/dev/null; }
+
+# python_environment NAME LIST: sets `environment` to a virtual environment in tools_folder that holds exactly the pinned packages of the file
+# LIST, made on first use. Another list is another environment, so that two checkouts do not fight. Says what it does on standard error.
+python_environment() {
+    local name="$1" pinned="$2" kept_umask
+    environment="$tools_folder/$name-$(sha256sum "$pinned" | cut -c 1-12)"
+    if is_complete; then return; fi
+    mkdir -p "$tools_folder"
+    # Two runs may start at once.
+    exec 9>"$tools_folder/$name-lock"
+    flock 9
+    if ! is_complete; then
+        python_with_environments
+        say "installing $(grep -cv '^ *\(#\|$\)' "$pinned") packages from PyPI into $environment, once" >&2
+        rm -rf "$environment"
+        # Whoever else runs tests here must be able to read it.
+        kept_umask="$(umask)"
+        umask 022
+        "$python" -m venv "$environment"
+        # Wheels only: nothing is compiled, and no package's own installer runs.
+        "$environment/bin/pip" install --quiet --disable-pip-version-check --no-input --only-binary :all: \
+            --no-deps --requirement "$pinned" >&2 || fail "cannot install the packages of \`$pinned\` from PyPI"
+        "$environment/bin/pip" check --disable-pip-version-check >&2 || fail "\`$pinned\` does not fit together"
+        : >"$environment/complete"
+        umask "$kept_umask"
+    fi
+    exec 9>&-
+}
