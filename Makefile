@@ -1,5 +1,5 @@
 # Each target is a thin call of a script; the scripts install what is missing on Debian and Ubuntu.
-.PHONY: help demo test test-matrix test-at-length lint bench
+.PHONY: help demo test test-matrix test-at-length lint bench image
 
 help:
 	@echo "make demo            play the whole story on a private PostgreSQL server, each step checked"
@@ -8,6 +8,7 @@ help:
 	@echo "make test-at-length  what happens rarely, a hundred times; takes half an hour"
 	@echo "make lint            format, lints, documentation, scripts, dependencies"
 	@echo "make bench           measure against plain SQL"
+	@echo "make image           build the image on a base made here, and run what it holds; needs root"
 
 demo:
 	@scripts/demo.sh
@@ -26,3 +27,6 @@ lint:
 
 bench:
 	@scripts/bench.sh
+
+image:
+	@scripts/check-image.sh test

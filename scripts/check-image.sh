@@ -93,7 +93,8 @@ test_image() {
     APONO_IMAGE_TREE="$(in_storage mount "$container")" APONO_IMAGE_CONFIG="$layout/config.json" APONO_IMAGE_LAYOUT="$layout/pushed" \
         APONO_IMAGE_REVISION="$revision" APONO_IMAGE_BASE="$base" \
         APONO_CONTROL_PLANE="$(realpath "${CARGO_TARGET_DIR:-target}/debug/apono-control-plane")" \
-        unshare --net --mount --propagation private "$environment/bin/python" tests/install/image.py
+        unshare --net --pid --fork --kill-child --mount-proc --propagation private \
+        "$environment/bin/python" tests/install/image.py
 }
 
 # check_units: systemd's own reading of the units, in a folder that looks like a machine they are installed on.
@@ -115,6 +116,9 @@ check_units() {
         [ -z "$said" ] || fail "$said"
         say "systemd-analyze verify ${unit##*/}: nothing to say"
     done
+    systemd-sysusers --root="$machine" "$PWD/deploy/systemd/apono-connector.sysusers.conf" 2>/dev/null
+    grep -q '^apono-connector:' "$machine/etc/passwd" || fail "the user of the unit is not made"
+    say "systemd-sysusers apono-connector.sysusers.conf: makes the user"
     exposure="$(systemd-analyze security --offline=true --threshold="$largest_exposure" deploy/systemd/apono-connector.service | tail -n 1)" ||
         fail "the unit is more open than $largest_exposure tenths: $exposure"
     say "systemd-analyze security apono-connector.service: ${exposure#→ }"

@@ -204,10 +204,11 @@ class TheConnectorInIt(unittest.TestCase):
         return subprocess.run(ask, check=True, capture_output=True, text=True).stdout
 
     def test_it_runs_under_its_own_user_on_a_read_only_root_and_stops_cleanly(self):
+        asked_before = len(self.names.asked)
         connector = self.connector(hosts=f"127.0.0.1 {NAME}\n").start()
         first_poll = self.polls(connector)
         self.assertIn("image", self.instances())
-        self.assertEqual(self.names.asked, [], "the hosts file was enough")
+        self.assertEqual(self.names.asked[asked_before:], [], "the hosts file was enough")
         self.assertEqual(connector.status("Uid"), [str(USER)] * 4)
         self.assertEqual(connector.status("Gid"), [str(USER)] * 4)
         self.assertEqual(connector.status("Groups"), [])
@@ -234,15 +235,15 @@ class TheConnectorInIt(unittest.TestCase):
         self.assertEqual(left["ledger.redb"], (USER, "-rw-------"))
 
     def test_it_finds_the_control_plane_by_dns_loads_nothing_and_makes_no_call_the_unit_forbids(self):
+        asked_before = len(self.names.asked)
         connector = self.connector()
         trace = connector.root.parent / "trace"
-        # Follows what it traces from outside the root: `strace` is not in it.
-        connector.start(before=["strace", "--follow-forks", "--seccomp-bpf", "-qq", "-o", str(trace)])
+        # As a grandchild, so that the process started here is the connector itself.
+        connector.start(before=["strace", "--daemonize", "--follow-forks", "-qq", "-o", str(trace)])
         self.polls(connector)
-        self.assertIn((NAME, 1), self.names.asked)
-        connector.process.send_signal(15)
-        connector.process.wait(PATIENCE)
-        calls = trace.read_text()
+        self.assertIn((NAME, 1), self.names.asked[asked_before:])
+        self.assertEqual(connector.stop()[0], 0, connector.log.read_text())
+        calls = until("the end of the trace", lambda: "exit_group(0)" in trace.read_text() and trace.read_text())
         # From the program's own start: before it come the tools that made its root and its user.
         own = calls[calls.index('execve("/apono-connector"') :]
         self.assertEqual(re.findall(r'open(?:at)?\([^\n]*\.so[^\n]*', own), [])
@@ -268,6 +269,34 @@ class TheConnectorInIt(unittest.TestCase):
             seen.append(self.instances().count("\n"))
             self.assertEqual(connector.stop()[0], 0)
         self.assertEqual(seen[0], seen[1])
+
+
+class TheGuide(unittest.TestCase):
+    def options(self, text, image):
+        """The options of a `docker run`, without those that say who keeps it running."""
+        line = re.search(r"docker run (.*?)" + re.escape(image), text.replace("\\\n", " "), re.DOTALL)[1]
+        return set(re.findall(r"--[a-z-]+(?: [^-\s]\S*)?", line)) - {"--rm", "--detach", "--restart unless-stopped"}
+
+    def test_the_unit_of_the_container_runs_the_line_of_the_guide(self):
+        guide = self.options((REPOSITORY / "docs/install/vm.md").read_text(), "apono-connector:0.1.0")
+        unit = self.options((REPOSITORY / "deploy/systemd/apono-connector-container.service").read_text(), "${APONO_IMAGE}")
+        self.assertGreaterEqual(len(guide), 9)
+        self.assertEqual(guide, unit)
+
+    def test_its_example_is_a_good_configuration(self):
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder, "connector.toml")
+            config.write_text((REPOSITORY / "deploy/systemd/connector.toml.example").read_text())
+            lines = (REPOSITORY / "deploy/systemd/environment.example").read_text().splitlines()
+            environment = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+            said = subprocess.run(
+                [TREE / "apono-connector", "check-config"],
+                env={**environment, "APONO_CONFIG": str(config)},
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+            )
+        self.assertEqual((said.returncode, said.stdout.strip()), (0, "the configuration is good"), said.stderr)
 
 
 def calls_of(name):
