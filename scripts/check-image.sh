@@ -87,7 +87,7 @@ test_image() {
     container="$(in_storage from --pull-never "$image")"
     # shellcheck disable=SC2064 # expanded now on purpose
     trap "in_storage rm '$container' >/dev/null; rm -rf '$layout'" EXIT
-    in_storage inspect --type image --format '{{json .Docker}}' "$image" >"$layout/config.json"
+    in_storage inspect --type image "$image" >"$layout/config.json"
     in_storage push --quiet "$image" "oci:$layout/pushed:checked"
     cargo build --quiet --locked --features reference-plane --bin apono-control-plane
     APONO_IMAGE_TREE="$(in_storage mount "$container")" APONO_IMAGE_CONFIG="$layout/config.json" APONO_IMAGE_LAYOUT="$layout/pushed" \

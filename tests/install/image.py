@@ -21,7 +21,7 @@ from image_run import NAME, PATIENCE, USER, Connector, Front, Names, make_author
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TREE = Path(os.environ["APONO_IMAGE_TREE"])
-CONFIG = json.loads(Path(os.environ["APONO_IMAGE_CONFIG"]).read_text())
+CONFIG = json.loads(Path(os.environ["APONO_IMAGE_CONFIG"]).read_text())["Docker"]["config"]
 BLOBS = Path(os.environ["APONO_IMAGE_LAYOUT"]) / "blobs/sha256"
 CONTROL_PLANE = os.environ["APONO_CONTROL_PLANE"]
 PLANE_PORT = 8700
@@ -105,7 +105,7 @@ class TheImage(unittest.TestCase):
         self.assertEqual(needed, 0)
 
     def test_it_says_how_it_is_run(self):
-        config = CONFIG["config"]
+        config = CONFIG
         self.assertEqual(config["User"], f"{USER}:{USER}")
         self.assertEqual(config["Entrypoint"], ["/apono-connector"])
         self.assertEqual(config["Cmd"], ["run"])
@@ -156,7 +156,7 @@ class TheImage(unittest.TestCase):
         self.assertIn("rustc 1.", sources["rustc"]["annotations"]["version"])
 
     def test_no_secret_and_no_path_of_the_builder_is_in_its_settings(self):
-        self.assertEqual([entry for entry in CONFIG["config"].get("Env") or [] if not entry.startswith("PATH=")], [])
+        self.assertEqual([entry for entry in CONFIG.get("Env") or [] if not entry.startswith("PATH=")], [])
 
 
 class TheConnectorInIt(unittest.TestCase):

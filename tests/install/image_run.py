@@ -19,6 +19,8 @@ from pathlib import Path
 # The user in the image, and the name the control plane has for it.
 USER = 65532
 NAME = "control-plane.test"
+# What every runtime puts into `/dev`; the program asks `/dev/urandom` for randomness.
+DEVICES = ("null", "zero", "full", "random", "urandom")
 # Longest wait for anything, in seconds: generous, because the machine may be busy.
 PATIENCE = 60
 
@@ -131,6 +133,8 @@ class Connector:
         shutil.copytree(tree, self.root, symlinks=True)
         for folder in ("proc", "dev", "etc/apono-connector"):
             (self.root / folder).mkdir()
+        for device in DEVICES:
+            (self.root / "dev" / device).touch()
         (self.root / "etc/hosts").write_text(hosts)
         (self.root / "etc/resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:5\n")
         with (self.root / "etc/ssl/certs/ca-certificates.crt").open("ab") as bundle:
@@ -143,6 +147,8 @@ class Connector:
         config.write_text('[control_plane]\ntoken_file = "/etc/apono-connector/token"\n')
         self.mount("--bind", self.root, self.root)
         self.mount("-t", "proc", "proc", self.root / "proc")
+        for device in DEVICES:
+            self.mount("--bind", Path("/dev", device), self.root / "dev" / device)
         self.mount("--bind", state, self.root / "var/lib/apono-connector")
         self.mount("-o", "remount,bind,ro", self.root)
         self.environment = {
