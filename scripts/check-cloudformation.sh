@@ -3,7 +3,7 @@
 #
 #   scripts/check-cloudformation.sh lint    by schema and by rules of security, without running anything
 #   scripts/check-cloudformation.sh test    makes, changes and deletes every stack in emulators of AWS, and tries what its roles may do
-#   scripts/check-cloudformation.sh embed   puts member-account.yaml into the stack set of management-account.yaml
+#   scripts/check-cloudformation.sh write   writes deploy/permissions into the templates, and member-account.yaml into its stack set
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/machine.sh
@@ -37,29 +37,19 @@ run_tests() {
     printf 'cloudformation: unittest in %s emulators\n' "$("$environment/bin/python" -c 'import importlib.metadata as m; print(" and ".join(f"{n} {m.version(n)}" for n in ("ministack", "moto")))')"
     cd tests/install
     PYTHONDONTWRITEBYTECODE=1 "$environment/bin/python" -m unittest -v \
-        cloudformation cloudformation_organization cloudformation_eks cloudformation_permissions
+        cloudformation cloudformation_organization cloudformation_eks cloudformation_permissions cloudformation_calls
     cat <<'PROVEN'
 cloudformation: not played by any emulator, and so proven by cfn-lint's schema alone: that CloudFormation itself makes the stack set and the association of EKS
   (their properties were handed to the services' APIs), auto-deployment to accounts that join, what EventBridge and SNS deliver, mounting EFS, starting a task.
 PROVEN
 }
 
-embed() {
-    python_environment aws-emulators scripts/aws-emulators.txt
-    "$environment/bin/python" - "$templates" <<'PYTHON'
-import pathlib, re, sys
-folder = pathlib.Path(sys.argv[1])
-member = "".join("        " + line if line.strip() else line for line in (folder / "member-account.yaml").read_text().splitlines(True))
-outer = folder / "management-account.yaml"
-text, count = re.subn(r"(      TemplateBody: \|\n).*?(?=      # end of member-account.yaml)", lambda match: match[1] + member, outer.read_text(), flags=re.S)
-assert count == 1, "the place for member-account.yaml is not there"
-outer.write_text(text)
-PYTHON
-}
-
 case "${1-}" in
 lint) lint ;;
 test) run_tests ;;
-embed) embed ;;
-*) fail 'usage: scripts/check-cloudformation.sh lint|test|embed' ;;
+write)
+    python_with_environments
+    "$python" scripts/write-cloudformation.py
+    ;;
+*) fail 'usage: scripts/check-cloudformation.sh lint|test|write' ;;
 esac
