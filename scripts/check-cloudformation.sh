@@ -36,7 +36,7 @@ run_tests() {
     python_environment aws-emulators scripts/aws-emulators.txt
     printf 'cloudformation: unittest in %s emulators\n' "$("$environment/bin/python" -c 'import importlib.metadata as m; print(" and ".join(f"{n} {m.version(n)}" for n in ("ministack", "moto")))')"
     cd tests/install
-    PYTHONDONTWRITEBYTECODE=1 "$environment/bin/python" -m unittest -v \
+    PYTHONDONTWRITEBYTECODE=1 "$environment/bin/python" -m unittest -v cloudformation_words \
         cloudformation cloudformation_organization cloudformation_eks cloudformation_permissions cloudformation_calls
     cat <<'PROVEN'
 cloudformation: not played by any emulator, and so proven by cfn-lint's schema alone: that CloudFormation itself makes the stack set and the association of EKS
