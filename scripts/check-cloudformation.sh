@@ -3,7 +3,6 @@
 #
 #   scripts/check-cloudformation.sh lint    by schema and by rules of security, without running anything
 #   scripts/check-cloudformation.sh test    makes, changes and deletes every stack in emulators of AWS, and tries what its roles may do
-#   scripts/check-cloudformation.sh write   writes deploy/permissions into the templates, and member-account.yaml into its stack set
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/machine.sh
@@ -47,9 +46,5 @@ PROVEN
 case "${1-}" in
 lint) lint ;;
 test) run_tests ;;
-write)
-    python_with_environments
-    "$python" scripts/write-cloudformation.py
-    ;;
-*) fail 'usage: scripts/check-cloudformation.sh lint|test|write' ;;
+*) fail 'usage: scripts/check-cloudformation.sh lint|test' ;;
 esac

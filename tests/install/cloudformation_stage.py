@@ -99,6 +99,10 @@ class Emulator:
             config=Config(retries={"max_attempts": 1}, parameter_validation=True),
         )
 
+    def judge_from_now_on(self) -> None:
+        """Lets moto check signatures and policies, which it does not do by itself."""
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"}), timeout=30)
+
     def raw(self, account: str, target: str, body: dict) -> dict:
         """An answer as it comes: boto3 drops what MiniStack keeps in the spelling of templates."""
         request = urllib.request.Request(self.url, json.dumps(body).encode())
