@@ -1,0 +1,297 @@
+{{/* Names. A StatefulSet's pods carry its name and a hash of 11 characters in a label of 63. */}}
+{{- define "apono-connector.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "apono-connector.fullname" -}}
+{{- $name := include "apono-connector.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "apono-connector.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "apono-connector.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What finds the pods: never anything that an upgrade changes, because a StatefulSet's selector cannot be changed. */}}
+{{- define "apono-connector.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "apono-connector.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: connector
+{{- end -}}
+
+{{- define "apono-connector.labels" -}}
+{{ include "apono-connector.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "apono-connector.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "apono-connector.tokenSecretName" -}}
+{{- default (printf "%s-token" (include "apono-connector.fullname" .)) .Values.apono.tokenSecret.name -}}
+{{- end -}}
+
+{{- define "apono-connector.sharedClaimName" -}}
+{{- default (printf "%s-state" (include "apono-connector.fullname" .)) .Values.state.existingClaim -}}
+{{- end -}}
+
+{{/* Nothing here depends on a value: the restricted Pod Security Standard always holds. */}}
+{{- define "apono-connector.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "apono-connector.containerSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+allowPrivilegeEscalation: false
+privileged: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* Where the connector runs, for people; the cluster puts in the names. */}}
+{{- define "apono-connector.metadata" -}}
+{{- $place := dict "platform" "kubernetes" "namespace" "$(POD_NAMESPACE)" "pod" "$(POD_NAME)" "node" "$(NODE_NAME)" -}}
+{{- merge $place .Values.apono.metadata | toJson -}}
+{{- end -}}
+
+{{/* Of the connector and of its test. The token is in no variable. */}}
+{{- define "apono-connector.env" -}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: NODE_NAME
+  valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+- name: APONO_CONNECTOR_ID
+  value: {{ .Values.apono.connectorId | quote }}
+- name: APONO_CONFIG
+  value: /etc/apono-connector/config/connector.toml
+- name: CONNECTOR_METADATA
+  value: {{ include "apono-connector.metadata" . | quote }}
+{{- with .Values.aws.region }}
+- name: AWS_REGION
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.proxy }}
+{{- if .urlSecret.name }}
+- name: HTTPS_PROXY
+  valueFrom: {secretKeyRef: {name: {{ .urlSecret.name | quote }}, key: {{ .urlSecret.key | quote }}}}
+{{- else if .url }}
+- name: HTTPS_PROXY
+  value: {{ .url | quote }}
+{{- end }}
+{{- if and .bypass (or .url .urlSecret.name) }}
+- name: NO_PROXY
+  value: {{ join "," .bypass | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The files of the connector and of its test, as (volume, folder) that both lists below are made from. */}}
+{{- define "apono-connector.caVolume" -}}
+- name: {{ .name }}
+{{- if .from.configMap }}
+  configMap:
+    name: {{ .from.configMap | quote }}
+    items: [{key: {{ .from.key | quote }}, path: ca.pem}]
+{{- else }}
+  secret:
+    secretName: {{ .from.secret | quote }}
+    # 0440: the connector's group, nobody else.
+    defaultMode: 288
+    items: [{key: {{ .from.key | quote }}, path: ca.pem}]
+{{- end }}
+{{- end -}}
+
+{{- define "apono-connector.hasCa" -}}
+{{- if or .configMap .secret }}true{{ end -}}
+{{- end -}}
+
+{{- define "apono-connector.vaultTokenKind" -}}
+{{- if .Values.secrets.vault.url -}}
+{{- if eq .Values.secrets.vault.login "kubernetes" }}projected{{ else if eq .Values.secrets.vault.login "token" }}secret{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "apono-connector.volumes" -}}
+{{- $vaultToken := include "apono-connector.vaultTokenKind" . -}}
+- name: config
+  configMap:
+    name: {{ include "apono-connector.fullname" . }}
+- name: token
+  secret:
+    secretName: {{ include "apono-connector.tokenSecretName" . }}
+    defaultMode: 288
+    items: [{key: {{ .Values.apono.tokenSecret.key | quote }}, path: token}]
+{{- if include "apono-connector.hasCa" .Values.apono.ca }}
+{{ include "apono-connector.caVolume" (dict "name" "control-plane-ca" "from" .Values.apono.ca) }}
+{{- end }}
+{{- if include "apono-connector.hasCa" .Values.aws.rdsCa }}
+{{ include "apono-connector.caVolume" (dict "name" "rds-ca" "from" .Values.aws.rdsCa) }}
+{{- end }}
+{{- if and .Values.secrets.vault.url (include "apono-connector.hasCa" .Values.secrets.vault.ca) }}
+{{ include "apono-connector.caVolume" (dict "name" "vault-ca" "from" .Values.secrets.vault.ca) }}
+{{- end }}
+{{- if eq $vaultToken "secret" }}
+- name: vault-token
+  secret:
+    secretName: {{ .Values.secrets.vault.tokenSecret.name | quote }}
+    defaultMode: 288
+    items: [{key: {{ .Values.secrets.vault.tokenSecret.key | quote }}, path: token}]
+{{- else if eq $vaultToken "projected" }}
+- name: vault-token
+  projected:
+    defaultMode: 288
+    sources:
+      - serviceAccountToken:
+          path: token
+          expirationSeconds: 3600
+          {{- with .Values.secrets.vault.audience }}
+          audience: {{ . | quote }}
+          {{- end }}
+{{- end }}
+{{- range $index, $name := .Values.secrets.mounted }}
+- name: credentials-{{ $index }}
+  secret:
+    secretName: {{ $name | quote }}
+    defaultMode: 288
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Whole folders, never a subPath: a file under a subPath is not renewed when its secret is. */}}
+{{- define "apono-connector.volumeMounts" -}}
+- name: config
+  mountPath: /etc/apono-connector/config
+  readOnly: true
+- name: token
+  mountPath: /etc/apono-connector/token
+  readOnly: true
+{{- if include "apono-connector.hasCa" .Values.apono.ca }}
+- name: control-plane-ca
+  mountPath: /etc/apono-connector/control-plane-ca
+  readOnly: true
+{{- end }}
+{{- if include "apono-connector.hasCa" .Values.aws.rdsCa }}
+- name: rds-ca
+  mountPath: /etc/apono-connector/rds-ca
+  readOnly: true
+{{- end }}
+{{- if and .Values.secrets.vault.url (include "apono-connector.hasCa" .Values.secrets.vault.ca) }}
+- name: vault-ca
+  mountPath: /etc/apono-connector/vault-ca
+  readOnly: true
+{{- end }}
+{{- if include "apono-connector.vaultTokenKind" . }}
+- name: vault-token
+  mountPath: /etc/apono-connector/vault-token
+  readOnly: true
+{{- end }}
+{{- range $index, $name := .Values.secrets.mounted }}
+- name: credentials-{{ $index }}
+  mountPath: /etc/apono-connector/credentials/{{ $name }}
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Keys of a section that are set, as TOML. JSON's texts are TOML's; numbers arrive as floats and must not leave as such. */}}
+{{- define "apono-connector.keys" -}}
+{{- $values := .values -}}
+{{- range .keys -}}
+{{- $value := get $values . -}}
+{{- if kindIs "string" $value -}}
+{{- if $value }}
+{{ . }} = {{ $value | toJson }}
+{{- end -}}
+{{- else if hasKey $values . }}
+{{ . }} = {{ int64 $value }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "apono-connector.toml" -}}
+# Made by Helm. The connector reads it at its start; the chart restarts the pods, one after the other, when it changes.
+listen = "0.0.0.0:8080"
+state_dir = "/var/lib/apono-connector"
+
+[control_plane]
+url = {{ .Values.apono.url | toJson }}
+token_file = "/etc/apono-connector/token/token"
+{{- if include "apono-connector.hasCa" .Values.apono.ca }}
+ca_file = "/etc/apono-connector/control-plane-ca/ca.pem"
+{{- end }}
+
+[guardrails]
+{{- include "apono-connector.keys" (dict "values" .Values.guardrails "keys" (list "longest_grant_s" "largest_skew_s")) }}
+
+[executor]
+{{- include "apono-connector.keys" (dict "values" .Values.executor "keys" (list "slots" "per_integration")) }}
+
+[sweeps]
+{{- include "apono-connector.keys" (dict "values" .Values.sweeps "keys" (list "expiry_every_s" "drift_every_s" "clean_up_every_s")) }}
+
+{{ if include "apono-connector.hasCa" .Values.aws.rdsCa -}}
+[aws]
+rds_ca_file = "/etc/apono-connector/rds-ca/ca.pem"
+
+{{ end -}}
+[secrets]
+{{- include "apono-connector.keys" (dict "values" .Values.secrets "keys" (list "keep_s")) }}
+{{- with .Values.secrets.vault }}
+{{- if .url }}
+
+[secrets.vault]
+{{- include "apono-connector.keys" (dict "values" . "keys" (list "url" "namespace" "kv_version" "login" "login_mount" "role" "aws_region" "aws_server_id")) }}
+{{- if include "apono-connector.hasCa" .ca }}
+ca_file = "/etc/apono-connector/vault-ca/ca.pem"
+{{- end }}
+{{- if include "apono-connector.vaultTokenKind" $ }}
+token_file = "/etc/apono-connector/vault-token/token"
+{{- end }}
+{{- end }}
+{{- end }}
+
+[log]
+{{- include "apono-connector.keys" (dict "values" .Values.log "keys" (list "format" "filter")) }}
+{{- end -}}
+
+{{/* The port a host or URL names, or nothing. */}}
+{{- define "apono-connector.port" -}}
+{{- if . -}}
+{{- $url := ternary . (printf "https://%s" .) (contains "://" .) -}}
+{{- get (urlParse $url) "host" | regexFind ":[0-9]+$" | trimPrefix ":" -}}
+{{- end -}}
+{{- end -}}
