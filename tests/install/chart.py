@@ -1,4 +1,4 @@
-"""Owns rendering the chart with both Helms and asking the connector about what came out. Never judges what it sees."""
+"""Owns reading the chart, rendering it with both Helms, and asking the connector about what came out. Never judges what it sees."""
 
 import contextlib
 import functools
@@ -21,6 +21,7 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/apono-connector"
 VALUES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "tests/install/helm-values").glob("*.yaml"))}
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 # A version between the oldest the chart takes and the newest there is: nothing that is rendered depends on it.
 KUBERNETES = "1.33.0"
 RELEASE, NAMESPACE = "shop", "access"
@@ -53,6 +54,24 @@ def with_(name, path, value):
     return merged(VALUES[name], nested(path, value))
 
 
+def places(schema=SCHEMA, path=""):
+    """Every value of the schema with its path."""
+    if "$ref" in schema:
+        schema = SCHEMA["definitions"][schema["$ref"].rpartition("/")[2]]
+    yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from places(inner, f"{path}.{name}".strip("."))
+
+
+def keys(table, prefix=""):
+    """Every value of a tree with its path."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from keys(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
 def run_helm(*arguments, stdin=None):
     """What the old Helm prints; Refused when it fails."""
     command = [os.environ["APONO_TEST_HELM"], *map(str, arguments)]
@@ -69,10 +88,10 @@ def by_name(text):
     return objects
 
 
-def old(values, chart=CHART):
+def old(values, chart=CHART, release=RELEASE, namespace=NAMESPACE):
     """The objects Helm 3.6 makes of these values."""
     return by_name(run_helm(
-        "template", RELEASE, chart, "--namespace", NAMESPACE, "--kube-version", KUBERNETES, "--values", "-",
+        "template", release, chart, "--namespace", namespace, "--kube-version", KUBERNETES, "--values", "-",
         stdin=json.dumps(values)))
 
 
@@ -176,6 +195,12 @@ class Running:
             assert self.process.poll() is None, "the connector ended by itself"
             assert time.monotonic() < end, "the connector does not answer"
             time.sleep(0.05)
+
+    def told(self, *arguments):
+        """What another process with the same configuration is told, as `kubectl exec` starts one: its exit status and all it said."""
+        done = subprocess.run([os.environ["APONO_TEST_CONNECTOR"], *arguments], env=self.variables, capture_output=True, text=True,
+                              timeout=PATIENCE_S, check=False)
+        return done.returncode, done.stdout + done.stderr
 
     def stop(self):
         """Its exit status after SIGTERM."""
