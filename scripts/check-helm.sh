@@ -105,7 +105,7 @@ run_tests() {
         APONO_TEST_CONNECTOR="$(realpath "${CARGO_TARGET_DIR:-target}")/debug/apono-connector"
     fi
     export APONO_TEST_CONNECTOR APONO_TEST_HELM="$helm"
-    "$environment/bin/python" -m unittest -v tests/install/{helm,helm_values,eks_guide}.py
+    "$environment/bin/python" -m unittest -v tests/install/{helm,helm_values,helm_guide}.py
 }
 
 case "${1-}" in

@@ -9,7 +9,7 @@ import unittest
 
 import yaml
 
-from tests.install.chart import (
+from tests.install.helm_chart import (
     CHART, ROOT, VALUES, environment, keys, merged, new, next_version, objects, of_kind, old, only, pods, running, toml, with_)
 
 

@@ -7,7 +7,7 @@ import unittest
 
 import yaml
 
-from tests.install.chart import (
+from tests.install.helm_chart import (
     CHART, ROOT, SCHEMA, VALUES, Refused, connector, environment, keys, merged, nested, new, objects, of_kind, old, only, places, pods,
     running, toml, with_)
 

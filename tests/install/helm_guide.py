@@ -6,7 +6,7 @@ import unittest
 
 import yaml
 
-from tests.install.chart import ROOT, merged, new, objects, of_kind, old, only, places, run_helm
+from tests.install.helm_chart import ROOT, merged, new, objects, of_kind, old, only, places, run_helm
 
 GUIDE = (ROOT / "docs/install/eks.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
