@@ -157,9 +157,16 @@ class Power(unittest.TestCase):
         self.assertNotIn("procMount", own)
 
 
+def policy(found, component="connector"):
+    """The egress and ingress of the pods of a component, judged by the one policy that selects them."""
+    (spec,) = [body["spec"] for body in of_kind(found, "NetworkPolicy")
+               if body["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == component]
+    return spec
+
+
 class Network(unittest.TestCase):
     def test_by_default_nobody_comes_in_and_little_goes_out(self):
-        spec = only(objects("default"), "NetworkPolicy")["spec"]
+        spec = policy(objects("default"))
         self.assertEqual(spec["policyTypes"], ["Ingress", "Egress"])
         self.assertEqual(spec["ingress"], [])
         out = [({(p["protocol"], p["port"]) for p in rule["ports"]}, sorted(to["ipBlock"]["cidr"] for to in rule.get("to", [])))
@@ -170,7 +177,7 @@ class Network(unittest.TestCase):
             ({("TCP", 80)}, ["169.254.170.23/32", "fd00:ec2::23/128"])])
 
     def test_the_ports_of_the_addresses_that_are_set_are_open_and_no_others(self):
-        spec = only(objects("everything"), "NetworkPolicy")["spec"]
+        spec = policy(objects("everything"))
         names, https, databases, identity, more = spec["egress"]
         self.assertEqual(sorted(port["port"] for port in https["ports"]), [443, 3128, 6443, 8200, 8443, 8444])
         self.assertEqual(https["to"], [{"ipBlock": {"cidr": "10.0.0.0/8"}}])
@@ -179,10 +186,10 @@ class Network(unittest.TestCase):
         self.assertEqual(more, VALUES["everything"]["networkPolicy"]["extraEgress"][0])
         self.assertEqual(spec["ingress"], [{
             "from": VALUES["everything"]["networkPolicy"]["metricsFrom"], "ports": [{"protocol": "TCP", "port": 8080}]}])
-        _, https = only(objects("private-network"), "NetworkPolicy")["spec"]["egress"]
+        _, https = policy(objects("private-network"))["egress"]
         self.assertEqual([port["port"] for port in https["ports"]], [443, 3128])
         for url in ("api.example.com:8443", "https://[2001:db8::1]:8443/a", "https://api.example.com:8443"):
-            _, https, *_ = only(old(with_("default", "apono.url", url)), "NetworkPolicy")["spec"]["egress"]
+            _, https, *_ = policy(old(with_("default", "apono.url", url)))["egress"]
             self.assertEqual([port["port"] for port in https["ports"]], [443, 8443], url)
 
     def test_every_selector_finds_the_connector_and_not_its_test(self):
@@ -193,7 +200,11 @@ class Network(unittest.TestCase):
             pod, test = workload["spec"]["template"]["metadata"]["labels"], only(found, "Pod")["metadata"]["labels"]
             selectors = [selector, only(found, "Service")["spec"]["selector"]]
             selectors += [body["spec"]["selector"]["matchLabels"] for body in of_kind(found, "PodDisruptionBudget")]
-            selectors += [body["spec"]["podSelector"]["matchLabels"] for body in of_kind(found, "NetworkPolicy")]
+            if of_kind(found, "NetworkPolicy"):
+                selectors.append(policy(found)["podSelector"]["matchLabels"])
+                closed = policy(found, "test")
+                self.assertLessEqual(closed["podSelector"]["matchLabels"].items(), test.items())
+                self.assertEqual((closed["ingress"], closed["egress"], closed["policyTypes"]), ([], [], ["Ingress", "Egress"]))
             selectors += [c["labelSelector"]["matchLabels"] for c in pods(found)[0].get("topologySpreadConstraints", [])]
             for labels in selectors:
                 with self.subTest(values=name, labels=labels):

@@ -29,6 +29,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: connector
 {{- end -}}
 
+{{/* Of the pod of `helm test`, which nothing of the above may find. */}}
+{{- define "apono-connector.testLabels" -}}
+app.kubernetes.io/name: {{ include "apono-connector.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{- end -}}
+
 {{- define "apono-connector.labels" -}}
 {{ include "apono-connector.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
