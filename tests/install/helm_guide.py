@@ -68,7 +68,18 @@ class Guide(unittest.TestCase):
         parameters = re.findall(r"^  (\w+):\n    Type: ", template.partition("\nResources:")[0], re.MULTILINE)
         for name in [*given, "Identity", "OidcProviderUrl"]:
             self.assertIn(name, parameters)
-        self.assertIn("\n  AponoConnectorRoleArn:\n", template.partition("\nOutputs:")[2])
+        outputs = template.partition("\nOutputs:")[2]
+        for name in ("AponoConnectorRoleArn", "HelmValues"):
+            self.assertIn(f"\n  {name}:\n", outputs)
+        # What the stack and the module say to set is what the chart takes.
+        known = {path for path, _ in places()}
+        told = set(re.findall(r"--set ([\w.]+)=", outputs))
+        self.assertEqual(told & known, told)
+        self.assertIn("serviceAccount.iamRoleArn", told)
+        module = (ROOT / "deploy/terraform/connector-eks/outputs.tf").read_text().partition('output "helm_values"')[2]
+        for path in told:
+            for name in path.split("."):
+                self.assertIn(name, module)
 
     def test_its_table_has_every_value(self):
         table = GUIDE.partition("## Values")[2].partition("## Verify")[0]
