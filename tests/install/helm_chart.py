@@ -134,7 +134,8 @@ def toml(found):
 def environment(pod):
     """The variables of a pod's container as the cluster would set them; what comes from a secret is made up."""
     fields = {"metadata.name": "shop-0", "metadata.namespace": NAMESPACE, "spec.nodeName": "node-1"}
-    variables = {}
+    # In every container.
+    variables = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
     for entry in pod["containers"][0]["env"]:
         source = entry.get("valueFrom", {})
         if "fieldRef" in source:

@@ -157,7 +157,7 @@ class Configuration(Case):
         self.assertEqual(read["log"]["filter"], awkward)
         self.assertEqual(read["guardrails"]["longest_grant_s"], 31622400)
         metadata = json.loads(environment(pods(objects("everything"))[0])["CONNECTOR_METADATA"])
-        self.assertEqual(metadata, {"platform": "kubernetes", "namespace": "access", "pod": "shop-0", "node": "node-1",
+        self.assertEqual(metadata, {"instance": "access/shop-0", "node": "node-1", "platform": "kubernetes",
                                     "cluster": "shop-eu", "owner": 'team <orders> & "friends"'})
 
     def test_a_change_of_it_restarts_the_pods_and_a_change_of_the_token_does_not(self):

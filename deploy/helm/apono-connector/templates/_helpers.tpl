@@ -83,9 +83,9 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* Where the connector runs, for people; the cluster puts in the names. */}}
+{{/* Where the connector runs, for people; the cluster puts in the names. The first key is what is seen where there is little room. */}}
 {{- define "apono-connector.metadata" -}}
-{{- $place := dict "platform" "kubernetes" "namespace" "$(POD_NAMESPACE)" "pod" "$(POD_NAME)" "node" "$(NODE_NAME)" -}}
+{{- $place := dict "instance" "$(POD_NAMESPACE)/$(POD_NAME)" "node" "$(NODE_NAME)" "platform" "kubernetes" -}}
 {{- merge $place .Values.apono.metadata | toJson -}}
 {{- end -}}
 
