@@ -82,7 +82,8 @@ class Secrets(unittest.TestCase):
     def test_a_proxy_with_a_password_comes_from_a_secret(self):
         entries = {entry["name"]: entry for entry in pods(objects("private-network"))[0]["containers"][0]["env"]}
         self.assertEqual(entries["HTTPS_PROXY"]["valueFrom"], {"secretKeyRef": {"name": "proxy", "key": "url"}})
-        self.assertEqual(entries["NO_PROXY"]["value"], ".internal.example.com")
+        self.assertEqual(entries["NO_PROXY"]["value"], "169.254.170.23,fd00:ec2::23,.internal.example.com")
+        self.assertNotIn("NO_PROXY", environment(pods(objects("default"))[0]))
 
 
 class Power(unittest.TestCase):

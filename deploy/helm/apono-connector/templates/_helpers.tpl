@@ -115,9 +115,10 @@ seccompProfile:
 - name: HTTPS_PROXY
   value: {{ .url | quote }}
 {{- end }}
-{{- if and .bypass (or .url .urlSecret.name) }}
+{{- if or .url .urlSecret.name }}
+# The agent of EKS Pod Identity is on the node itself.
 - name: NO_PROXY
-  value: {{ join "," .bypass | quote }}
+  value: {{ concat (list "169.254.170.23" "fd00:ec2::23") .bypass | join "," | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}
