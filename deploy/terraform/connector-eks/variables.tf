@@ -2,8 +2,8 @@ variable "connector_id" {
   description = "Names the connector as the control plane knows it. Part of the names of roles, and the external id of those it assumes."
   type        = string
   validation {
-    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$", var.connector_id))
-    error_message = "connector_id must be 1 to 40 letters, digits, \".\", \"_\" or \"-\", the first a letter or digit."
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9._-]{1,39}$", var.connector_id))
+    error_message = "connector_id must be 2 to 40 letters, digits, \".\", \"_\" or \"-\", the first a letter or digit."
   }
 }
 

@@ -24,10 +24,13 @@ resource "aws_iam_role" "management" {
 }
 
 module "policies" {
-  source          = "../policies"
-  kind            = "management"
-  permissions     = var.permissions
-  further_layers  = var.manage_management_account ? ["management-account"] : []
+  source      = "../policies"
+  kind        = "management"
+  permissions = var.permissions
+  further_layers = concat(
+    var.permissions == "Read-Only" ? [] : [{ Any = "any-permission-set", Tagged = "tagged-permission-sets" }[var.assignable_permission_sets]],
+    var.manage_management_account ? ["management-account"] : [],
+  )
   connector_id    = var.connector_id
   organization_id = var.organization_id
 }

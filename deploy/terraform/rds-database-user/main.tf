@@ -6,7 +6,7 @@ terraform {
 
 locals {
   # Quoted always: a name may be a word of SQL.
-  quoted = { for name in concat([var.login, var.admin_role, var.home_database], var.owners) : name => "\"${replace(name, "\"", "\"\"")}\"" }
+  quoted = { for name in concat([var.login, var.admin_role, var.home_database], var.owners) : name => format("\"%s\"", replace(name, "\"", "\"\"")) }
   login  = local.quoted[var.login]
   admin  = local.quoted[var.admin_role]
 

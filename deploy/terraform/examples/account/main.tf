@@ -22,6 +22,7 @@ module "connector" {
   image            = var.image
   token_secret_arn = var.token_secret_arn
   token            = var.token
+  token_version    = var.token_version
 
   vpc_id     = var.vpc_id
   subnet_ids = var.subnet_ids

@@ -32,6 +32,12 @@ variable "token" {
   ephemeral   = true
 }
 
+variable "token_version" {
+  description = "Raise it with every new token."
+  type        = number
+  default     = 1
+}
+
 variable "vpc_id" {
   description = "The VPC the connector runs in."
   type        = string
