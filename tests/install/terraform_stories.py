@@ -32,6 +32,10 @@ def roles(aws: MiniStack, account: str) -> dict:
     return found
 
 
+def trust_of(principal: dict) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}]})
+
+
 def task(aws: MiniStack, arn: str) -> dict:
     return aws.client("ecs", CONNECTOR).describe_task_definition(taskDefinition=arn)["taskDefinition"]
 
@@ -104,8 +108,20 @@ variable "subnet_ids" {}
 variable "key" {}
 variable "secret" {}
 variable "entrance" {}
+variable "cluster" {}
 
-# The organization's roles in the account that has an account install of the same id already.
+# An account install, and the organization's roles of the same id in the same account.
+module "connector" {
+  source           = "../connector-ecs"
+  connector_id     = "c-1"
+  apono_url        = "api.example.com"
+  image            = "registry.example.com/apono-connector:0.1.0"
+  token_secret_arn = var.secret
+  vpc_id           = var.vpc_id
+  subnet_ids       = var.subnet_ids
+  cluster_arn      = var.cluster
+  permissions      = "Databases"
+}
 module "management" {
   source                     = "../management-account"
   connector_id               = "c-1"
@@ -125,6 +141,7 @@ module "member" {
 module "switched" {
   source                = "../connector-ecs"
   connector_id          = "c-2"
+  cluster_arn           = var.cluster
   apono_url             = "https://api.example.com"
   image                 = "registry.example.com/apono-connector@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
   image_pull_secret_arn = var.secret
@@ -165,14 +182,13 @@ output "member_role_arn" { value = module.member.member_role_arn }
 
 
 class Organization:
-    """The organization example, and beside it in the connector's account everything else with the same connector id."""
+    """The organization example: made, planned again, removed."""
 
     def __init__(self):
         with MiniStack() as aws, StackSets() as stack_sets, Workspace() as workspace:
             workspace.point_at(aws.url, CLOUDFORMATION=stack_sets.url)
             net = network(aws)
             secret = aws.client("secretsmanager", CONNECTOR).create_secret(Name="token", SecretString=TOKEN)["ARN"]
-            self.secret = secret
             root = workspace.root(
                 "examples/organization",
                 region=REGION,
@@ -191,39 +207,46 @@ class Organization:
             self.stack_set = dict(stack_sets.sets["apono-member-c-1"])
             self.stack_instances = list(stack_sets.instances["apono-member-c-1"])
             self.connector_roles, self.management_roles = roles(aws, CONNECTOR), roles(aws, MANAGEMENT)
-            self.beside(aws, workspace, net)
             self.removed = root.destroy()
             self.left = {account: what_is_there(aws, account) for account in (CONNECTOR, MANAGEMENT)}
             self.left_stack_sets = list(stack_sets.sets)
             self.refused = list(stack_sets.refused)
 
-    def beside(self, aws: MiniStack, workspace: Workspace, net: dict) -> None:
-        key = aws.client("kms", CONNECTOR).create_key()["KeyMetadata"]["Arn"]
-        iam = aws.client("iam", CONNECTOR)
-        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "eks.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
-        shop = iam.create_role(RoleName="shop", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
-        aws.client("eks", CONNECTOR).create_cluster(name="shop", roleArn=shop, resourcesVpcConfig={"subnetIds": net["subnet_ids"]})
-        # The connector's role as it is, but for who comes in: nobody else can play a task.
-        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{CONNECTOR}:root"}, "Action": "sts:AssumeRole"}]}
-        entrance = iam.create_role(RoleName="entrance", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
-        for name, document in self.connector_roles["apono-connector-c-1"]["policies"].items():
-            iam.put_role_policy(RoleName="entrance", PolicyName=name, PolicyDocument=json.dumps(document))
-        root = workspace.root("beside", BESIDE, key=key, secret=self.secret, entrance=entrance, **net)
-        self.key = key
-        self.beside_made = root.apply()
-        self.beside_outputs = root.outputs()
-        self.beside_again = root.changes()
-        self.beside_roles = roles(aws, CONNECTOR)
-        self.beside_task = task(aws, self.beside_outputs["switched"]["task_definition_arn"])
-        self.beside_group = aws.client("ec2", CONNECTOR).describe_security_groups(GroupIds=[self.beside_outputs["switched"]["security_group_id"]])["SecurityGroups"][0]
-        self.associations = aws.client("eks", CONNECTOR).list_pod_identity_associations(clusterName="shop")["associations"]
-        self.entered = self.chain(aws, entrance)
-        self.beside_removed = root.destroy()
+
+class Beside:
+    """Everything in one account: an account install, the organization's roles of the same id, a connector with every switch the other way, a pod's role."""
+
+    def __init__(self):
+        with MiniStack() as aws, Workspace() as workspace:
+            workspace.point_at(aws.url)
+            net = network(aws)
+            iam = aws.client("iam", CONNECTOR)
+            self.secret = aws.client("secretsmanager", CONNECTOR).create_secret(Name="token", SecretString=TOKEN)["ARN"]
+            self.key = aws.client("kms", CONNECTOR).create_key()["KeyMetadata"]["Arn"]
+            shop = iam.create_role(RoleName="shop", AssumeRolePolicyDocument=trust_of({"Service": "eks.amazonaws.com"}))["Role"]["Arn"]
+            aws.client("eks", CONNECTOR).create_cluster(name="shop", roleArn=shop, resourcesVpcConfig={"subnetIds": net["subnet_ids"]})
+            # Stands for a task of the connector, whose role nobody else can take: it gets the same policies.
+            entrance = iam.create_role(RoleName="entrance", AssumeRolePolicyDocument=trust_of({"AWS": f"arn:aws:iam::{CONNECTOR}:root"}))["Role"]["Arn"]
+            cluster = aws.client("ecs", CONNECTOR).create_cluster(clusterName="shared")["cluster"]["clusterArn"]
+            root = workspace.root("beside", BESIDE, key=self.key, secret=self.secret, entrance=entrance, cluster=cluster, **net)
+            self.made = root.apply()
+            self.outputs = root.outputs()
+            self.again = root.changes()
+            self.roles = roles(aws, CONNECTOR)
+            self.task = task(aws, self.outputs["switched"]["task_definition_arn"])
+            group = self.outputs["switched"]["security_group_id"]
+            self.group = aws.client("ec2", CONNECTOR).describe_security_groups(GroupIds=[group])["SecurityGroups"][0]
+            self.associations = aws.client("eks", CONNECTOR).list_pod_identity_associations(clusterName="shop")["associations"]
+            for name, document in self.roles["apono-connector-c-1"]["policies"].items():
+                iam.put_role_policy(RoleName="entrance", PolicyName=name, PolicyDocument=json.dumps(document))
+            self.entered = self.chain(aws, entrance)
+            self.removed = root.destroy()
+            self.left = roles(aws, CONNECTOR)
 
     def chain(self, aws: MiniStack, entrance: str) -> dict:
         """Which ways lead into the management role and the member role: whom each try made of us, or the code of the refusal."""
         start = aws.client("sts", CONNECTOR).assume_role(RoleArn=entrance, RoleSessionName="task")["Credentials"]
-        management, member = self.beside_outputs["management_role_arn"], self.beside_outputs["member_role_arn"]
+        management, member = self.outputs["management_role_arn"], self.outputs["member_role_arn"]
 
         def enter(session, role: str, **changed):
             usual = {"RoleSessionName": "c-1", "ExternalId": "c-1", "SourceIdentity": "c-1", "Tags": [{"Key": "apono-connector", "Value": "c-1"}]}
@@ -248,13 +271,13 @@ class Organization:
         return {way: result if isinstance(result, str) else result["AssumedRoleUser"]["Arn"] for way, result in tries.items()}
 
 
-# Both mostly wait, so they run beside each other.
-_players = concurrent.futures.ThreadPoolExecutor(2)
+# They mostly wait, so they run beside each other.
+_players = concurrent.futures.ThreadPoolExecutor(3)
 _runs = {}
 
 
 def begin() -> None:
-    for kind in (Organization, Account):
+    for kind in (Account, Beside, Organization):
         _runs[kind] = _players.submit(kind)
 
 
