@@ -13,7 +13,8 @@ case "${TARGETARCH:-any} $target" in
 esac
 
 # Everything is linked in. The C library looks up names in files and by DNS without loading anything, since version 2.34.
-export RUSTFLAGS="-C target-feature=+crt-static"
+# Nor can it look for `getrandom` among loaded libraries: said here, it is called at once, and no device file is needed for randomness.
+export RUSTFLAGS="-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\""
 build() { cargo build --locked --release --target "$target" --bin apono-connector; }
 
 # What the manifest names must exist, even where it is not built.
