@@ -10,7 +10,6 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import unittest
@@ -207,6 +206,16 @@ class TheDatabase(unittest.TestCase):
             self.assertEqual(sorted(held.split()), ["apono_admin|t", "apono_connector|f", "master|t"])
             passwords = server.psql("SELECT rolpassword IS NULL FROM pg_authid WHERE rolname = 'apono_connector'", user="postgres", password="super").stdout
             self.assertEqual(passwords, "t\n")
+
+    def test_the_statements_are_those_of_the_guide_for_rds(self):
+        fences = re.findall(r"```sql road=rds( \S+)?\n(.*?)```", (REPOSITORY / "docs" / "install" / "rds.md").read_text(), re.S)
+        shown = {road.strip(): re.findall(r"^[A-Z].*?;", text, re.M) for road, text in fences}
+        with Workspace() as workspace:
+            for auth, people, roads in (("password", "password", ["", "entry=password"]), ("iam", "password", ["", "entry=token"]), ("iam", "iam", ["", "entry=token", "people=token"])):
+                root = workspace.root("rds-database-user", home_database="app", owners=["app_owner"], auth_type=auth, end_user_auth=people)
+                root.apply()
+                rendered = [line.replace('"', "").replace(":'password'", "'…'") for line in root.outputs()["sql"].splitlines() if not line.startswith("\\")]
+                self.assertEqual(sorted(rendered), sorted(statement for road in roads for statement in shown[road]))
 
     def test_a_statement_that_fails_leaves_nothing_behind(self):
         with Postgres(os.environ["APONO_TEST_PG18_BIN"]) as server, Workspace() as workspace:

@@ -239,19 +239,15 @@ class TheSchemaInTheRepository(unittest.TestCase):
             self.assertEqual(schema.extracted(whole, TERRAFORM), json.loads(schema.SCHEMA.read_text()))
 
 
-def load_tests(loader, tests, _pattern):
-    # Another Terraform on this machine, such as the oldest that is supported, must find the modules valid too.
-    if shutil.which("terraform"):
-        tests.addTests(loader.loadTestsFromTestCase(AnotherTerraform))
-    return tests
+# Another Terraform on this machine, such as the oldest that is supported, must find the modules valid too.
+if shutil.which("terraform"):
 
-
-class AnotherTerraform(unittest.TestCase):
-    def test_the_terraform_on_this_machine_finds_the_modules_valid(self):
-        command = [shutil.which("terraform")]
-        with Workspace() as workspace:
-            root = workspace.root("beside", stories.BESIDE)
-            version = root.run("version", terraform=command).stdout.splitlines()[0]
-            print(f"\n  {version}", end=" ")
-            self.assertEqual(root.run("init", "-no-color", terraform=command).returncode, 0)
-            self.assertIn("Success! The configuration is valid", root.run("validate", "-no-color", terraform=command).stdout)
+    class AnotherTerraform(unittest.TestCase):
+        def test_the_terraform_on_this_machine_finds_the_modules_valid(self):
+            command = [shutil.which("terraform")]
+            with Workspace() as workspace:
+                root = workspace.root("beside", stories.BESIDE)
+                version = root.run("version", terraform=command).stdout.splitlines()[0]
+                print(f"\n  {version}", end=" ")
+                self.assertEqual(root.run("init", "-no-color", terraform=command).returncode, 0)
+                self.assertIn("Success! The configuration is valid", root.run("validate", "-no-color", terraform=command).stdout)

@@ -103,12 +103,25 @@ class Account:
 
 
 BESIDE = """
-variable "vpc_id" {}
-variable "subnet_ids" {}
 variable "key" {}
-variable "secret" {}
 variable "entrance" {}
-variable "cluster" {}
+
+# Made in the same apply as what is put into it, so nothing of them is known when it is planned.
+resource "aws_vpc" "new" {
+  cidr_block = "10.9.0.0/16"
+}
+resource "aws_subnet" "new" {
+  count             = 2
+  vpc_id            = aws_vpc.new.id
+  cidr_block        = "10.9.${count.index}.0/24"
+  availability_zone = "eu-west-1${["a", "b"][count.index]}"
+}
+resource "aws_ecs_cluster" "new" {
+  name = "shared"
+}
+resource "aws_secretsmanager_secret" "token" {
+  name = "token"
+}
 
 # An account install, and the organization's roles of the same id in the same account.
 module "connector" {
@@ -116,10 +129,11 @@ module "connector" {
   connector_id     = "c-1"
   apono_url        = "api.example.com"
   image            = "registry.example.com/apono-connector:0.1.0"
-  token_secret_arn = var.secret
-  vpc_id           = var.vpc_id
-  subnet_ids       = var.subnet_ids
-  cluster_arn      = var.cluster
+  token_secret_arn = aws_secretsmanager_secret.token.arn
+  vpc_id           = aws_vpc.new.id
+  subnet_ids       = aws_subnet.new[*].id
+  create_cluster   = false
+  cluster_arn      = aws_ecs_cluster.new.arn
   permissions      = "Databases"
 }
 module "management" {
@@ -141,15 +155,16 @@ module "member" {
 module "switched" {
   source                = "../connector-ecs"
   connector_id          = "c-2"
-  cluster_arn           = var.cluster
+  create_cluster        = false
+  cluster_arn           = aws_ecs_cluster.new.arn
   apono_url             = "https://api.example.com"
   image                 = "registry.example.com/apono-connector@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-  image_pull_secret_arn = var.secret
-  token_secret_arn      = var.secret
+  image_pull_secret_arn = aws_secretsmanager_secret.token.arn
+  token_secret_arn      = aws_secretsmanager_secret.token.arn
   token_kms_key_arn     = var.key
   kms_key_arn           = var.key
-  vpc_id                = var.vpc_id
-  subnet_ids            = [var.subnet_ids[0]]
+  vpc_id                = aws_vpc.new.id
+  subnet_ids            = [aws_subnet.new[0].id]
   https_cidr_blocks     = ["10.9.0.0/16"]
   database_cidr_blocks  = ["10.8.0.0/16", "10.9.1.0/24"]
   database_ports        = [5432, 6432]
@@ -174,6 +189,7 @@ module "eks" {
   oidc_provider_arn = "arn:aws:iam::111111111111:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"
   permissions       = "Databases"
 }
+output "secret" { value = aws_secretsmanager_secret.token.arn }
 output "eks" { value = module.eks }
 output "switched" { value = module.switched }
 output "management_role_arn" { value = module.management.management_role_arn }
@@ -221,17 +237,17 @@ class Beside:
             workspace.point_at(aws.url)
             net = network(aws)
             iam = aws.client("iam", CONNECTOR)
-            self.secret = aws.client("secretsmanager", CONNECTOR).create_secret(Name="token", SecretString=TOKEN)["ARN"]
             self.key = aws.client("kms", CONNECTOR).create_key()["KeyMetadata"]["Arn"]
             shop = iam.create_role(RoleName="shop", AssumeRolePolicyDocument=trust_of({"Service": "eks.amazonaws.com"}))["Role"]["Arn"]
             aws.client("eks", CONNECTOR).create_cluster(name="shop", roleArn=shop, resourcesVpcConfig={"subnetIds": net["subnet_ids"]})
             # Stands for a task of the connector, whose role nobody else can take: it gets the same policies.
             entrance = iam.create_role(RoleName="entrance", AssumeRolePolicyDocument=trust_of({"AWS": f"arn:aws:iam::{CONNECTOR}:root"}))["Role"]["Arn"]
-            cluster = aws.client("ecs", CONNECTOR).create_cluster(clusterName="shared")["cluster"]["clusterArn"]
-            root = workspace.root("beside", BESIDE, key=self.key, secret=self.secret, entrance=entrance, cluster=cluster, **net)
+            root = workspace.root("beside", BESIDE, key=self.key, entrance=entrance)
             self.made = root.apply()
             self.outputs = root.outputs()
-            self.again = root.changes()
+            self.secret = self.outputs["secret"]
+            # What is not of the modules is not looked at.
+            self.again = {address: held for address, held in root.changes().items() if address.startswith("module.")}
             self.roles = roles(aws, CONNECTOR)
             self.task = task(aws, self.outputs["switched"]["task_definition_arn"])
             group = self.outputs["switched"]["security_group_id"]

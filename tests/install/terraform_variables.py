@@ -16,7 +16,8 @@ WRONG = {
             "database_user": "a b", "user_boundary_arn": "x", "role_name": "a b", "guardrails": {"longest_grant_s": 59, "largest_skew_s": 301},
             "config": "[guardrails]\nlongest_grant_s = 1", "log_retention_days": 2, "kms_key_arn": KEY, "token_kms_key_arn": KEY,
         },
-        {"connector_id": "c-1", "apono_url": "api.example.com", "image": "x:1", "vpc_id": "vpc-01234567", "subnet_ids": ["subnet-01234567"], "memory": 3072},
+        {"connector_id": "c-1", "apono_url": "api.example.com", "image": "x:1", "vpc_id": "vpc-01234567", "subnet_ids": ["subnet-01234567"], "memory": 3072, "create_token_secret": True, "create_cluster": False},
+        {"connector_id": "c-1", "apono_url": "api.example.com", "image": "x:1", "vpc_id": "vpc-01234567", "subnet_ids": ["subnet-01234567"]},
     ],
     "connector-eks": [
         {
@@ -63,8 +64,12 @@ class WrongVariables(unittest.TestCase):
         with Workspace() as workspace:
             root = workspace.variables_of("connector-ecs", **accepted)
             root.must("init", "-no-color")
-            root.must("plan", "-no-color", TF_VAR_token="a token")
-            self.assertEqual([said(problem) for problem in root.problems()], ["Give exactly one of token_secret_arn and token."])
+            root.must("plan", "-no-color", TF_VAR_token="a token", TF_VAR_create_token_secret="true")
+            # Neither, and the token without a secret for it.
+            neither = "Give token_secret_arn, or create_token_secret = true with token, and not both."
+            self.assertEqual([said(problem) for problem in root.problems()], [neither])
+            alone = "token goes with create_token_secret = true, and only with it."
+            self.assertEqual({said(problem) for problem in root.problems(TF_VAR_token="a token")}, {neither, alone})
 
 
 def messages_of(module: str) -> set[str]:

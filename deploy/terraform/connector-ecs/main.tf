@@ -92,7 +92,7 @@ resource "aws_cloudwatch_log_group" "this" {
 }
 
 resource "aws_ecs_cluster" "this" {
-  count = var.cluster_arn == null ? 1 : 0
+  count = var.create_cluster ? 1 : 0
   name  = local.name
   tags  = local.tags
   setting {
@@ -136,7 +136,7 @@ resource "aws_ecs_task_definition" "this" {
 
 resource "aws_ecs_service" "this" {
   name                          = local.name
-  cluster                       = var.cluster_arn == null ? aws_ecs_cluster.this[0].arn : var.cluster_arn
+  cluster                       = var.create_cluster ? aws_ecs_cluster.this[0].arn : var.cluster_arn
   task_definition               = aws_ecs_task_definition.this.arn
   launch_type                   = "FARGATE"
   platform_version              = "LATEST"

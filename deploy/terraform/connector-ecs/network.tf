@@ -1,10 +1,12 @@
 # The tasks' security group: nothing comes in, and out goes what the connector needs. Names are resolved by the VPC, which no group restricts.
 
 locals {
-  database_cidr_blocks = var.database_cidr_blocks == null ? data.aws_vpc.this.cidr_block_associations[*].cidr_block : var.database_cidr_blocks
-  proxy_port           = var.https_proxy == null ? null : tonumber(regex(":([0-9]{1,5})/?$", var.https_proxy)[0])
-  # Keyed by what they open, so that adding one changes no other.
-  database_rules = { for pair in setproduct(var.database_ports, local.database_cidr_blocks) : "${pair[0]} to ${pair[1]}" => { port = pair[0], cidr = pair[1] } }
+  proxy_port = var.https_proxy == null ? null : tonumber(regex(":([0-9]{1,5})/?$", var.https_proxy)[0])
+  # Keyed by what they open, so that adding one changes no other, and by words where the VPC may not be there yet.
+  database_rules = (var.database_cidr_blocks == null
+    ? { for port in var.database_ports : "${port} to the VPC" => { port = port, cidr = data.aws_vpc.this.cidr_block } }
+    : { for pair in setproduct(var.database_ports, var.database_cidr_blocks) : "${pair[0]} to ${pair[1]}" => { port = pair[0], cidr = pair[1] } }
+  )
 }
 
 resource "aws_security_group" "connector" {

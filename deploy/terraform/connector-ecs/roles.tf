@@ -5,7 +5,7 @@ locals {
   ecr = try(regex("^([0-9]{12})\\.dkr\\.ecr\\.([a-z0-9-]+)\\.amazonaws\\.com(?:\\.cn)?/([^:@]+)", var.image), null)
 
   start_secrets = compact([local.token_secret_arn, var.image_pull_secret_arn])
-  start_keys    = compact([var.token_secret_arn == null ? var.kms_key_arn : null, var.token_kms_key_arn])
+  start_keys    = compact([var.create_token_secret ? var.kms_key_arn : null, var.token_kms_key_arn])
 
   start_statements = concat(
     [

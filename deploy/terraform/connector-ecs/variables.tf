@@ -43,17 +43,27 @@ variable "token_secret_arn" {
     condition     = var.token_secret_arn == null || can(regex("^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:.+-[A-Za-z0-9]{6}$", var.token_secret_arn))
     error_message = "token_secret_arn must be the whole ARN of a secret in Secrets Manager, with the six characters at its end."
   }
+  validation {
+    condition     = (var.token_secret_arn == null) == var.create_token_secret
+    error_message = "Give token_secret_arn, or create_token_secret = true with token, and not both."
+  }
+}
+
+variable "create_token_secret" {
+  description = "Whether the module makes the secret, from token. Said apart, because it must be known before anything is made."
+  type        = bool
+  default     = false
 }
 
 variable "token" {
-  description = "The connector's token, where there is no token_secret_arn. Goes into a secret of this module and into no state or plan file."
+  description = "The connector's token, with create_token_secret. Goes into a secret of this module and into no state or plan file."
   type        = string
   default     = null
   sensitive   = true
   ephemeral   = true
   validation {
-    condition     = (var.token == null) != (var.token_secret_arn == null)
-    error_message = "Give exactly one of token_secret_arn and token."
+    condition     = (var.token != null) == var.create_token_secret
+    error_message = "token goes with create_token_secret = true, and only with it."
   }
 }
 
@@ -108,7 +118,7 @@ variable "https_cidr_blocks" {
 }
 
 variable "database_cidr_blocks" {
-  description = "Where the ports of databases are reached; null means the VPC itself."
+  description = "Where the ports of databases are reached; null means the first range of the VPC."
   type        = list(string)
   default     = null
   validation {
@@ -189,13 +199,23 @@ variable "cpu_architecture" {
   }
 }
 
+variable "create_cluster" {
+  description = "Whether the module makes an ECS cluster; else it runs in cluster_arn."
+  type        = bool
+  default     = true
+}
+
 variable "cluster_arn" {
-  description = "An ECS cluster to run in; null makes one."
+  description = "An ECS cluster to run in, with create_cluster = false."
   type        = string
   default     = null
   validation {
     condition     = var.cluster_arn == null || can(regex("^arn:aws[a-z-]*:ecs:[a-z0-9-]+:[0-9]{12}:cluster/.+$", var.cluster_arn))
     error_message = "cluster_arn must be the ARN of an ECS cluster."
+  }
+  validation {
+    condition     = (var.cluster_arn == null) == var.create_cluster
+    error_message = "cluster_arn goes with create_cluster = false, and only with it."
   }
 }
 

@@ -10,14 +10,16 @@ locals {
   login  = local.quoted[var.login]
   admin  = local.quoted[var.admin_role]
 
-  # Makes every role that ends in _apono.
+  # The statements of docs/install/rds.md, in their order.
   roles = concat(
-    ["CREATE ROLE ${local.admin} NOLOGIN CREATEROLE;"],
-    var.auth_type == "iam" ? ["CREATE ROLE ${local.login} LOGIN;", "GRANT rds_iam TO ${local.login};"] : ["CREATE ROLE ${local.login} LOGIN PASSWORD :'password';"],
-    ["GRANT ${local.admin} TO ${local.login};"],
+    [
+      "CREATE ROLE ${local.admin} NOLOGIN CREATEROLE;",
+      "CREATE ROLE ${local.login} LOGIN;",
+      "GRANT ${local.admin} TO ${local.login};",
+      "GRANT CREATE ON DATABASE ${local.quoted[var.home_database]} TO ${local.admin};",
+      var.auth_type == "iam" ? "GRANT rds_iam TO ${local.login};" : "ALTER ROLE ${local.login} PASSWORD :'password';",
+    ],
     var.end_user_auth == "iam" ? ["GRANT rds_iam TO ${local.admin} WITH ADMIN OPTION;"] : [],
-    # For the schema `apono`, which holds the record.
-    ["GRANT CREATE ON DATABASE ${local.quoted[var.home_database]} TO ${local.admin};"],
   )
   owners = { for owner in var.owners : owner => "GRANT ${local.quoted[owner]} TO ${local.admin};" }
 

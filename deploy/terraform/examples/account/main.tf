@@ -17,12 +17,15 @@ provider "aws" {
 module "connector" {
   source = "../../connector-ecs"
 
-  connector_id     = var.connector_id
-  apono_url        = var.apono_url
-  image            = var.image
-  token_secret_arn = var.token_secret_arn
-  token            = var.token
-  token_version    = var.token_version
+  connector_id = var.connector_id
+  apono_url    = var.apono_url
+  image        = var.image
+
+  # Either a secret of yours, or the token itself for a secret of the module.
+  token_secret_arn    = var.token_secret_arn
+  create_token_secret = var.token_secret_arn == null
+  token               = var.token
+  token_version       = var.token_version
 
   vpc_id     = var.vpc_id
   subnet_ids = var.subnet_ids
