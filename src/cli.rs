@@ -14,7 +14,7 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "apono-connector", version)]
 struct Arguments {
-    /// The configuration file; also by APONO_CONFIG.
+    /// The configuration file; also by APONO_CONFIG, or its text by APONO_CONFIG_TEXT.
     #[arg(long, global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]

@@ -1,4 +1,4 @@
-//! Owns the shape of the file: sections, keys, lines. Never checks what a value means.
+//! Owns the shape of the file, or of the text in its place: sections, keys, lines. Never checks what a value means.
 
 use super::error::{Origin, Problem};
 use std::collections::BTreeMap;
@@ -67,17 +67,33 @@ impl RawFile {
     }
 }
 
-/// Reads a file. Everything that cannot be read is a problem; the rest is read all the same.
-pub(super) fn read(path: &Path) -> (RawFile, Vec<Problem>) {
-    match read_text(path) {
-        Ok(text) => parse(path, &text),
-        Err(error) => {
-            let problem = Problem {
-                origin: Origin::Line(path.to_owned(), 0),
-                message: format!("the file cannot be read: {error}"),
-            };
-            (RawFile::default(), vec![problem])
-        }
+/// Where a configuration stands.
+pub(super) enum Place<'a> {
+    /// In a file.
+    File(&'a Path),
+    /// In a variable: its name and its text.
+    Variable(&'static str, &'a str),
+}
+
+/// Reads a configuration. Everything that cannot be read is a problem; the rest is read all the same.
+pub(super) fn read(place: &Place<'_>) -> (RawFile, Vec<Problem>) {
+    let problem = |path: &Path, message: String| {
+        let origin = Origin::Line(path.to_owned(), 0);
+        (RawFile::default(), vec![Problem { origin, message }])
+    };
+    match place {
+        Place::File(path) => match read_text(path) {
+            Ok(text) => parse(path, &text),
+            Err(error) => problem(path, format!("the file cannot be read: {error}")),
+        },
+        Place::Variable(name, text) if text.len() as u64 > MAX_FILE_BYTES => problem(
+            Path::new(name),
+            format!(
+                "has {} bytes, must have at most {MAX_FILE_BYTES}",
+                text.len()
+            ),
+        ),
+        Place::Variable(name, text) => parse(Path::new(name), text),
     }
 }
 

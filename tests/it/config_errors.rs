@@ -241,6 +241,55 @@ fn the_file_the_environment_names_is_read() {
 }
 
 #[test]
+fn the_text_of_the_file_may_stand_in_the_environment_and_its_problems_name_their_line() {
+    let with_text = |text: &'static str| {
+        let all = with_least(&[("APONO_CONFIG_TEXT", text)]);
+        Config::load(&all, None).map_err(|error| error.to_string())
+    };
+    let config = with_text("\n[sweeps]\ndrift_every_s = 7\n").unwrap();
+    assert_eq!(config.sweeps.drift_every, Duration::from_secs(7));
+    assert!(with_text(" \n ").is_ok());
+    // Empty lines at its head are lines.
+    let error = with_text("\n\nlisten = 8080\n\n[executor]\nslots = 0\npace = 1").unwrap_err();
+    insta::assert_snapshot!(error, @r"
+    the configuration has 3 problems
+      APONO_CONFIG_TEXT:3: `listen` is a number, must be a text
+      APONO_CONFIG_TEXT:6: `executor.slots` is 0, must be a whole number from 4 to 256
+      APONO_CONFIG_TEXT:7: `executor.pace` is not a known key, known here are `slots`, `per_integration`
+    ");
+    let large = "#".repeat((1 << 20) + 1);
+    let mut variables = LEAST.to_vec();
+    variables.push(("APONO_CONFIG_TEXT", &large));
+    let error = Config::load(&environment(&variables), None).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("APONO_CONFIG_TEXT: has 1048577 bytes"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_and_a_text_beside_it_are_refused() {
+    let error = load(&with_least(&[("APONO_CONFIG_TEXT", "[log]")]), "").unwrap_err();
+    let expect = "APONO_CONFIG_TEXT: is set beside `--config`, must be only one of them";
+    assert!(error.contains(expect), "{error}");
+    let both = [
+        ("APONO_CONFIG_TEXT", "[log]"),
+        ("APONO_CONFIG", "/nowhere/c.toml"),
+    ];
+    let error = Config::load(&with_least(&both), None)
+        .unwrap_err()
+        .to_string();
+    let expect = "APONO_CONFIG_TEXT: is set beside `APONO_CONFIG`, must be only one of them";
+    assert!(error.contains(expect), "{error}");
+    assert!(
+        error.contains("/nowhere/c.toml: the file cannot be read"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_variable_outranks_the_file_and_an_empty_one_counts_as_not_set() {
     let file = "state_dir = \"/from/file\"\n[log]\nfilter = \"debug\"";
     let config = load(
