@@ -8,6 +8,7 @@ pub(super) const VARIABLES: &[&str] = &[
     "APONO_CONNECTOR_ID",
     "APONO_URL",
     "APONO_STATE_DIR",
+    "APONO_STATE_SHARED",
     "APONO_CONFIG",
     "APONO_CONFIG_TEXT",
     "APONO_LOG",

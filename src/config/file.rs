@@ -12,13 +12,18 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Every section and its keys; the empty section is the top of the file.
 pub(super) const KEYS: [(&str, &[&str]); 10] = [
-    ("", &["state_dir", "listen"]),
+    ("", &["state_dir", "state_shared", "listen"]),
     ("control_plane", &["url", "token_file", "ca_file"]),
     ("guardrails", &["longest_grant_s", "largest_skew_s"]),
     ("executor", &["slots", "per_integration"]),
     (
         "sweeps",
-        &["expiry_every_s", "drift_every_s", "clean_up_every_s"],
+        &[
+            "expiry_every_s",
+            "drift_every_s",
+            "clean_up_every_s",
+            "inherit_every_s",
+        ],
     ),
     (
         "aws",
@@ -57,6 +62,8 @@ pub(super) enum RawValue {
     Text(String),
     /// A whole number.
     Number(i64),
+    /// Yes or no.
+    Truth(bool),
     /// Anything else, by its name; no key of ours is of such a type.
     Other(&'static str),
 }
@@ -224,7 +231,7 @@ fn raw_value(value: &DeValue<'_>) -> RawValue {
             RawValue::Number,
         ),
         DeValue::Float(_) => RawValue::Other("a fraction"),
-        DeValue::Boolean(_) => RawValue::Other("a boolean"),
+        DeValue::Boolean(truth) => RawValue::Truth(*truth),
         DeValue::Datetime(_) => RawValue::Other("a date"),
         DeValue::Array(_) => RawValue::Other("a list"),
         DeValue::Table(_) => RawValue::Other("a section"),

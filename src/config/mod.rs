@@ -29,6 +29,8 @@ pub struct Config {
     pub control_plane: ControlPlaneConfig,
     /// Where the ledger and the local socket are; an absolute path. Default `/var/lib/apono-connector`.
     pub state_dir: PathBuf,
+    /// Whether several instances share the state folder, each with one of its own in it. Default no.
+    pub state_shared: bool,
     /// Where health and metrics are served. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
     /// Local limits.
@@ -121,6 +123,8 @@ pub struct SweepConfig {
     pub drift_every: Duration,
     /// For what ended grants left behind: 5 s to 1 hour. Default 30 s.
     pub clean_up_every: Duration,
+    /// For what instances that are gone left in a shared state folder: 1 s to 1 hour. Default 60 s.
+    pub inherit_every: Duration,
 }
 
 /// What is logged and how.

@@ -40,17 +40,17 @@ struct Known {
 
 /// Something that is done every so often, and at the first look.
 #[derive(Debug)]
-struct Due {
+pub(super) struct Due {
     every: Duration,
     last: Option<Instant>,
 }
 
 impl Due {
-    fn every(every: Duration) -> Self {
+    pub(super) fn every(every: Duration) -> Self {
         Self { every, last: None }
     }
 
-    fn is_due(&mut self) -> bool {
+    pub(super) fn is_due(&mut self) -> bool {
         let due = self.last.is_none_or(|last| last.elapsed() >= self.every);
         if due {
             self.last = Some(Instant::now());

@@ -58,6 +58,7 @@ fn three_variables_are_enough() {
     assert_eq!(config.control_plane.connector.as_str(), "c1");
     assert!(matches!(config.control_plane.token, TokenConfig::Value(_)));
     assert_eq!(config.state_dir, Path::new("/var/lib/apono-connector"));
+    assert!(!config.state_shared);
     assert!(config.listen.ip().is_loopback());
     assert_eq!(config.log.format, LogFormat::Auto);
     assert_eq!(
@@ -78,6 +79,7 @@ fn the_sample_of_the_documentation_is_a_complete_file_of_defaults() {
     let config = load(&without_token, sample).unwrap();
     let bare = Config::load(&environment(&LEAST), None).unwrap();
     assert_eq!(config.state_dir, bare.state_dir);
+    assert_eq!(config.state_shared, bare.state_shared);
     assert_eq!(config.listen, bare.listen);
     assert_eq!(
         format!("{:?}", config.guardrails),
@@ -143,7 +145,7 @@ format = "xml"
       APONO_CONNECTOR_ID: `connector_id` is `a b`, must be 1 to 64 letters, digits, `.`, `_` or `-`, starting with a letter or digit
       APONO_URL: the control plane's address is `http://db.example.com`, plain http is for this machine only: must be `https://`
       connector.toml:2: `listen` is a number, must be a text
-      connector.toml:3: `stat_dir` is not a known key, known here are `state_dir`, `listen`
+      connector.toml:3: `stat_dir` is not a known key, known here are `state_dir`, `state_shared`, `listen`
       connector.toml:6: `control_plane.token` is not a known key, known here are `url`, `token_file`, `ca_file`; secrets never stand in this file: name a file with `control_plane.token_file`, or set `APONO_TOKEN`
       connector.toml:7: `control_plane.token_file` is `relative`, must be an absolute path
       connector.toml:10: `executor.slots` is 0, must be a whole number from 4 to 256
@@ -163,6 +165,7 @@ fn a_bad_variable_is_named() {
     );
     check_variable("APONO_TOKEN", "two words", "one word");
     check_variable("APONO_STATE_DIR", "state", "must be an absolute path");
+    check_variable("APONO_STATE_SHARED", "yes", "must be `true` or `false`");
     check_variable("CONNECTOR_METADATA", "{\"a\":", "must be JSON");
     check_variable("HTTPS_PROXY", "ftp://proxy", "must be a URL");
     check_variable("https_proxy", "http://", "must be a URL");
@@ -201,6 +204,8 @@ fn a_bad_key_is_named_with_its_line() {
     check_file("listen = \"localhost\"", "must be an address and a port");
     check_file("state_dir = \"\"", "`state_dir` is empty");
     check_file("state_dir = [1]", "`state_dir` is a list");
+    check_file("state_shared = \"true\"", "must be `true` or `false`");
+    check_file("listen = true", "`listen` is a boolean");
     check_file("[lgo]", "connector.toml:1: `[lgo]` is not a known section");
     check_file(
         "[log]\nfromat = 1",
@@ -291,13 +296,18 @@ fn a_file_and_a_text_beside_it_are_refused() {
 
 #[test]
 fn a_variable_outranks_the_file_and_an_empty_one_counts_as_not_set() {
-    let file = "state_dir = \"/from/file\"\n[log]\nfilter = \"debug\"";
+    let file = "state_dir = \"/from/file\"\nstate_shared = false\n[log]\nfilter = \"debug\"";
     let config = load(
-        &with_least(&[("APONO_STATE_DIR", "/from/env"), ("APONO_LOG", "")]),
+        &with_least(&[
+            ("APONO_STATE_DIR", "/from/env"),
+            ("APONO_STATE_SHARED", "true"),
+            ("APONO_LOG", ""),
+        ]),
         file,
     )
     .unwrap();
     assert_eq!(config.state_dir, Path::new("/from/env"));
+    assert!(config.state_shared);
     assert_eq!(config.log.filter, "debug");
 }
 
