@@ -107,7 +107,9 @@ async fn healthcheck(config: &Config) -> anyhow::Result<ExitCode> {
 async fn grants(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let lines = match ask(config, Request::Grants).await? {
         Answer::Grants(lines) => lines,
-        other => return Ok(unexpected(&other)),
+        other @ (Answer::Frozen(_) | Answer::Ending(_) | Answer::Failed(_)) => {
+            return Ok(unexpected(&other));
+        }
     };
     if json {
         say(&serde_json::to_string_pretty(&lines)?);

@@ -97,7 +97,7 @@ async fn what_an_instance_owed_that_is_gone_is_ended_and_reported_by_another() {
 async fn a_successor_takes_a_dead_instances_folder_and_ends_what_it_owed_without_a_control_plane() {
     let mut fleet = Fleet::prepare(Cluster::shared(Version::Pg18), 3600).await;
     let first = fleet.join("first");
-    fleet.until_ready(&first);
+    fleet.until_in_use(&first);
     let second = fleet.join("second");
     fleet.until_ready(&second);
     let login = ann(&fleet.world, "20s").unwrap();
@@ -129,8 +129,8 @@ async fn a_successor_takes_a_dead_instances_folder_and_ends_what_it_owed_without
 async fn operators_reach_every_instance_of_the_machine_and_a_freeze_holds_for_all() {
     let fleet = Fleet::prepare(Cluster::shared(Version::Pg15), 1).await;
     let first = fleet.join("first");
+    fleet.until_in_use(&first);
     let second = fleet.join("second");
-    fleet.until_ready(&first);
     fleet.until_ready(&second);
     let login = ann(&fleet.world, "1h").unwrap();
     let (ok, said) = fleet.world.connector_says(&["freeze"]);

@@ -43,13 +43,20 @@ impl Fleet {
         Member { process, address }
     }
 
-    /// Waits until an instance is ready, as a container platform does, and the database is in use.
+    /// Waits until an instance is ready, as a container platform does.
     pub(crate) fn until_ready(&self, member: &Member) {
-        self.world.until("the instance is ready", |world| {
+        self.world.until("the instance is ready", |_| {
             member
                 .asks("/readyz")
                 .is_some_and(|(status, _)| status == 200)
-                && world.integration("orders")["status"] == "active"
+        });
+    }
+
+    /// Waits until an instance is ready and the database is in use.
+    pub(crate) fn until_in_use(&self, member: &Member) {
+        self.until_ready(member);
+        self.world.until("the integration is in use", |world| {
+            world.integration("orders")["status"] == "active"
         });
     }
 
