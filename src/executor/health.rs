@@ -112,19 +112,15 @@ impl Executor {
             outbox: u32::try_from(outbox).unwrap_or(u32::MAX),
             ledger_ok: self.parts.ledger.is_healthy(),
             guardrails_digest: self.guardrails_digest(),
-            integrations: self.known_health(),
+            integrations: self
+                .shared
+                .health
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .values()
+                .cloned()
+                .collect(),
         }
-    }
-
-    /// An instance that is new says nothing of an integration until it has seen something wrong or was told to look: another one knows more.
-    fn known_health(&self) -> Vec<IntegrationHealth> {
-        let health = self.shared.health.lock();
-        let health = health.unwrap_or_else(PoisonError::into_inner);
-        let known = health.values();
-        known
-            .filter(|health| health.status != IntegrationStatus::Initializing)
-            .cloned()
-            .collect()
     }
 
     /// Names the rules in force: the first 16 hexadecimal digits of a hash over them.

@@ -337,7 +337,18 @@ impl Executor {
             tracing::info!(integration.id = %integration.id, "`{}` can be read again", integration.name);
             // The check notes the status itself.
             let _outcome = self.check(integration.id).await;
+        } else if self.parts.household.is_some() && !self.has_looked(integration.id) {
+            // What instances that are gone said of it may not be so any more, and nobody orders a check because of that.
+            let _outcome = self.check(integration.id).await;
         }
+    }
+
+    /// Tells whether this instance knows how an integration is.
+    fn has_looked(&self, integration: IntegrationId) -> bool {
+        let health = self.shared.health.lock();
+        let health = health.unwrap_or_else(PoisonError::into_inner);
+        let known = health.get(&integration);
+        known.is_some_and(|known| known.status != IntegrationStatus::Initializing)
     }
 
     fn unread<R>(&self, change: impl FnOnce(&mut BTreeSet<IntegrationId>) -> R) -> R {

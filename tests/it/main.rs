@@ -43,6 +43,8 @@ mod grant_lifecycle;
 #[cfg(test)]
 mod identity_center;
 #[cfg(test)]
+mod install;
+#[cfg(test)]
 mod inventory_reports;
 #[cfg(test)]
 mod misbehaving_plane;

@@ -151,11 +151,9 @@ async fn both_instances_are_replaced_under_load_and_no_task_fails() {
         "SELECT count(*) FROM apono.\"grant\" WHERE reason = 'expired' AND ended_at < expiry";
     let tasks = done.load(Ordering::SeqCst);
     let latest: f64 = world.sql(late).parse().unwrap();
-    assert_eq!(
-        world.integration("orders")["status"],
-        "active",
-        "new instances hide nothing of what is known"
-    );
+    world.until("the new ones say how the database is", |world| {
+        world.integration("orders")["status"] == "active"
+    });
     println!(
         "measured: {tasks} tasks done, {} failed, longest wait {longest:.1?}, latest end {latest:.2} s after its expiry",
         failed.len()

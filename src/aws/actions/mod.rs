@@ -4,9 +4,13 @@
 
 mod account;
 mod identity_center;
+mod layer;
 mod page;
+mod scope;
 
+pub use layer::{Layer, Statement};
 pub use page::page;
+pub use scope::{Condition, PLACEHOLDERS, Scope};
 
 /// A part of the product that can be used without the others, and so be allowed without them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,8 +19,14 @@ pub enum Feature {
     Sessions,
     /// The organization is read: accounts, permission sets, people, who is assigned what.
     OrganizationRead,
-    /// Permission sets are assigned and taken away.
+    /// Permission sets are assigned and taken away, but for the assigning itself.
     Assignments,
+    /// Any permission set is assigned.
+    AnyPermissionSet,
+    /// Permission sets with a tag are assigned.
+    TaggedPermissionSets,
+    /// Permission sets are assigned in the management account.
+    ManagementAccount,
     /// Permission sets are made, changed and removed.
     PermissionSets,
     /// Access for IAM users in one account.
@@ -31,10 +41,13 @@ pub enum Feature {
 
 impl Feature {
     /// Every feature, in the order of the documentation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Sessions,
         Self::OrganizationRead,
         Self::Assignments,
+        Self::AnyPermissionSet,
+        Self::TaggedPermissionSets,
+        Self::ManagementAccount,
         Self::PermissionSets,
         Self::AccountAccess,
         Self::AccountInventory,
@@ -49,6 +62,9 @@ impl Feature {
             Self::Sessions => "sessions",
             Self::OrganizationRead => "organization_read",
             Self::Assignments => "assignments",
+            Self::AnyPermissionSet => "any_permission_set",
+            Self::TaggedPermissionSets => "tagged_permission_sets",
+            Self::ManagementAccount => "management_account",
             Self::PermissionSets => "permission_sets",
             Self::AccountAccess => "account_access",
             Self::AccountInventory => "account_inventory",
@@ -68,7 +84,14 @@ impl Feature {
                 "Accounts with their OUs and tags, permission sets, users, groups, and who is assigned what. Needed by the role in the management account or in the delegated administrator's."
             }
             Self::Assignments => {
-                "Permission sets are assigned to users and groups in accounts, and taken away. Needed by the role in the management account or in the delegated administrator's."
+                "Permission sets are assigned to users and groups in accounts, and taken away; the assigning itself is one of the next two. Needed by the role in the management account or in the delegated administrator's. Taking away is not narrowed: an end must not hang on a tag."
+            }
+            Self::AnyPermissionSet => "Any permission set may be assigned.",
+            Self::TaggedPermissionSets => {
+                "In the place of the one before: only permission sets with the tag `apono-connector-access` = `true` may be assigned, so that nobody can be given another one, whatever the control plane orders."
+            }
+            Self::ManagementAccount => {
+                "Permission sets are assigned in the management account itself too, where AWS uses the caller's own rights. Needed by the role in the management account; a delegated administrator cannot have it."
             }
             Self::PermissionSets => {
                 "Permission sets declared in an integration are made, changed and removed. Needed by the role in the management account or in the delegated administrator's, beside assignments."
@@ -102,23 +125,34 @@ pub struct Action {
     pub what: &'static str,
     /// What is missing without it.
     pub without: &'static str,
-    /// The narrowest resources it can be allowed on.
-    pub resource: &'static str,
-    /// Conditions that narrow it further, empty where there are none.
-    pub condition: &'static str,
+    /// Where and when it is to be allowed: all of them, where there are several.
+    pub scopes: &'static [&'static Scope],
 }
 
-/// Builds a list of actions, one to a line: name, features, what for, what is missing without, resource, condition.
+impl Action {
+    /// Returns the narrowest resources it can be allowed on, for people.
+    #[must_use]
+    pub fn resource(&self) -> String {
+        scope::resources_told(self.scopes)
+    }
+
+    /// Returns the conditions that narrow it further, for people; empty where there are none.
+    #[must_use]
+    pub fn condition(&self) -> String {
+        scope::conditions_told(self.scopes)
+    }
+}
+
+/// Builds a list of actions, one to a line: name, features, what for, what is missing without, scopes.
 macro_rules! actions {
-    ($($how:ident $name:literal [$($feature:ident)+] $what:literal, $without:literal, $resource:expr, $condition:expr;)+) => {
+    ($($how:ident $name:literal [$($feature:ident)+] $what:literal, $without:literal, [$($scope:expr)+];)+) => {
         &[$(Action {
             name: $name,
             called: actions!(@ $how),
             features: &[$(Feature::$feature),+],
             what: $what,
             without: $without,
-            resource: $resource,
-            condition: $condition,
+            scopes: &[$($scope),+],
         }),+]
     };
     (@ call) => { true };
@@ -133,12 +167,12 @@ pub fn all() -> impl Iterator<Item = &'static Action> {
     LISTS.into_iter().flatten()
 }
 
-/// Finds an action by its name; the one that is called, where another one of this name is only needed.
+/// Finds an action by its name: the first one, and one that is called before one that is only needed.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Action> {
     all()
         .filter(|action| action.name == name)
-        .max_by_key(|action| action.called)
+        .min_by_key(|action| !action.called)
 }
 
 /// Says whether the code may make a call of this name.
@@ -155,8 +189,10 @@ mod tests {
     fn every_action_stands_once_with_all_that_is_to_be_said() {
         let mut seen = HashSet::new();
         for action in all() {
-            let once = seen.insert((action.name, action.called));
-            assert!(once, "`{}` twice", action.name);
+            for feature in action.features {
+                let once = seen.insert((action.name, *feature));
+                assert!(once, "`{}` twice for {feature:?}", action.name);
+            }
             let (service, name) = action.name.split_once(':').unwrap();
             assert!(
                 service.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
@@ -164,7 +200,7 @@ mod tests {
             );
             assert!(name.bytes().all(|b| b.is_ascii_alphanumeric()), "{name}");
             assert!(!action.features.is_empty());
-            for text in [action.what, action.without, action.resource] {
+            for text in [action.what, action.without, &action.resource()] {
                 assert!(!text.is_empty() && !text.contains('|'), "{}", action.name);
             }
         }
@@ -203,9 +239,14 @@ mod tests {
                     && name.bytes().all(|b| b.is_ascii_alphanumeric())
             })
         });
+        let keys: HashSet<_> = all()
+            .flat_map(|action| action.scopes)
+            .flat_map(|scope| scope.conditions)
+            .map(|condition| condition.key)
+            .collect();
         let unknown = ["sso:DeleteInstance", "sso:Test", "iam:CreateAccountAlias"];
         let mut count = 0;
-        for action in actions.filter(|action| !unknown.contains(action)) {
+        for action in actions.filter(|action| !unknown.contains(action) && !keys.contains(action)) {
             assert!(find(action).is_some(), "`{action}` is not in the list");
             count += 1;
         }

@@ -7,8 +7,11 @@ const OPENING: &str = "\
 # AWS permissions
 
 Every IAM action the connector needs, by feature; allow the features you use. The page is made from the list in the code, and a call that is
-not in the list is refused before it is sent, so nothing else is ever called. `ID` is the instance or store, `ACCOUNT` and `MANAGEMENT` are
-account numbers. A statement must cover every resource in its row. *Not called* means: AWS asks for it within another call.
+not in the list is refused before it is sent, so nothing else is ever called. A statement must cover every resource in its row; a condition counts
+only for the resources that have the tag. *Not called* means: AWS asks for it within another call. `CONNECTOR` is the connector's id, `BOUNDARY` the
+permissions boundary of the users it makes; the partition is `aws`, `aws-cn` or `aws-us-gov`.
+
+The same list, as policies that can be deployed, is in `deploy/permissions/`, and the templates in `deploy/` hold nothing else.
 
 Identity Center cannot narrow *who* may be assigned, only which set in which account: what IAM cannot say, the connector's own guardrails do.
 ";
@@ -35,7 +38,11 @@ fn row(action: &Action) -> String {
     let note = if action.called { "" } else { " (not called)" };
     format!(
         "| `{}`{note} | {} | {} | {} | {} |\n",
-        action.name, action.what, action.without, action.resource, action.condition
+        action.name,
+        action.what,
+        action.without,
+        action.resource(),
+        action.condition()
     )
 }
 

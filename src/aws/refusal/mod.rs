@@ -204,7 +204,9 @@ fn denied(operation: &str) -> String {
     match actions::find(operation) {
         Some(action) => format!(
             "allow `{}` on {}; a service control policy or a boundary may forbid it too; without it: {}",
-            action.name, action.resource, action.without
+            action.name,
+            action.resource(),
+            action.without
         ),
         None => {
             format!("allow `{operation}`; a service control policy or a boundary may forbid it too")

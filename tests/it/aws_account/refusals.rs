@@ -111,7 +111,7 @@ async fn a_missing_right_is_named_and_nothing_stays_that_it_stopped() {
         "iam:PutUserPolicy",
         "iam:CreateAccessKey",
     ] {
-        allow_all_but(&house.iam, action).await;
+        allow_all_but(&house.iam, &house.account, action).await;
         let error = house.role("deploy", "1h").unwrap_err();
         // What a start left is taken back first, and its grant shows as over then: the log says why.
         let told = error + &house.world.logs();

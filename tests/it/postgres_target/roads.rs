@@ -1,6 +1,8 @@
 //! The roads of `docs/postgresql.md`, by the statements that stand there, from the set-up to the clean-up; and what a check says
 //! about rights that are missing.
 
+mod guide;
+
 use super::after::clean;
 use super::world::{CONNECTOR_PASSWORD, Opened, World, integration, login_of, person, target};
 use crate::support::cluster::{Cluster, fresh, on_every_server};
@@ -11,8 +13,12 @@ const PAGE: &str = include_str!("../../../docs/postgresql.md");
 
 /// The fenced statements whose first line holds all of these words, in order.
 fn fenced(words: &[&str]) -> Vec<(&'static str, String)> {
+    fenced_in(PAGE, words)
+}
+
+fn fenced_in(page: &'static str, words: &[&str]) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
-    let mut lines = PAGE.lines();
+    let mut lines = page.lines();
     while let Some(line) = lines.next() {
         let Some(info) = line.strip_prefix("```sql ") else {
             continue;

@@ -8,7 +8,7 @@ use super::aws::front::REGION;
 use super::aws::proxy::Proxy;
 use super::cluster::{Cluster, Version};
 use super::world::{World, http_client, now};
-use apono_connector::aws::actions::{Feature, all};
+use apono_connector::aws::actions::Layer;
 use apono_connector::aws::{Sessions, SessionsOptions};
 use apono_connector::clock::{SharedClock, SystemClock};
 use apono_connector::domain::{ConnectorId, Integration, IntegrationId, IntegrationState};
@@ -40,6 +40,8 @@ const NAME: &str = "account";
 const CONNECTOR: &str = "connector";
 /// The role the connector works with.
 const ROLE: &str = "apono-account";
+/// The boundary of the users it makes.
+const BOUNDARY: &str = "people-at-most";
 
 /// Knows of no grant.
 struct Nothing;
@@ -149,6 +151,9 @@ impl House {
         };
         let iam = Iam::new(&root(emulator, program, &account).await);
         let (key, secret) = connector_key(&iam, &account).await;
+        if settings.iter().any(|(name, _)| *name == "user_tag") {
+            allow_peoples_own_users(&iam).await;
+        }
         let proxy = Proxy::before(emulator.port).await;
         let url = proxy.url();
         let environment = [
@@ -163,7 +168,12 @@ impl House {
         let landing = format!("[aws]\nlatest_landing_s = {landing_s}\n");
         world.write("connector.toml", &(configuration + &landing));
         let role = format!("arn:aws:iam::{account}:role/{ROLE}");
-        let mut all = vec![("region", REGION), ("role_arn", role.as_str())];
+        let boundary = boundary(&account);
+        let mut all = vec![
+            ("region", REGION),
+            ("role_arn", role.as_str()),
+            ("permissions_boundary_arn", boundary.as_str()),
+        ];
         all.extend_from_slice(settings);
         world.add_integration_of(NAME, "aws-account", &all);
         Self {
@@ -341,7 +351,7 @@ async fn root(emulator: &Emulator, program: Program, account: &str) -> SdkConfig
     sdk(&emulator.url(), REGION, keys)
 }
 
-/// Makes the connector's user, and the role in the account it may assume: the role may do exactly what the documentation lists.
+/// Makes the connector's user, and the role in the account it may assume: the role may do exactly what the templates let it do.
 async fn connector_key(iam: &Iam, account: &str) -> (String, String) {
     let how = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"];
     let trust = json!({
@@ -356,13 +366,16 @@ async fn connector_key(iam: &Iam, account: &str) -> (String, String) {
     let call = iam.create_role().role_name(ROLE);
     let made = call.assume_role_policy_document(trust.to_string()).send();
     made.await.unwrap();
-    allow_all_but(iam, "").await;
+    let call = iam.create_policy().policy_name(BOUNDARY);
+    let call = call.policy_document(allowing(&json!("*")));
+    call.send().await.unwrap();
+    allow_all_but(iam, account, "").await;
     iam.create_user().user_name(CONNECTOR).send().await.unwrap();
     let call = iam
         .put_user_policy()
         .user_name(CONNECTOR)
         .policy_name("may");
-    let call = call.policy_document(allowing(&how));
+    let call = call.policy_document(allowing(&json!(how)));
     call.send().await.unwrap();
     let key = iam.create_access_key().user_name(CONNECTOR).send().await;
     let key = key.unwrap();
@@ -373,19 +386,71 @@ async fn connector_key(iam: &Iam, account: &str) -> (String, String) {
     )
 }
 
-/// Lets the connector's role do what the documentation lists, but for one action.
-pub(crate) async fn allow_all_but(iam: &Iam, missing: &str) {
-    let actions: Vec<&str> = all()
-        .filter(|action| action.features.contains(&Feature::AccountAccess))
-        .map(|action| action.name)
-        .filter(|action| *action != missing)
-        .collect();
-    let call = iam.put_role_policy().role_name(ROLE).policy_name("may");
-    let call = call.policy_document(allowing(&actions));
-    call.send().await.unwrap();
+/// Lets the connector's role do what the templates let it, as far as an emulator can judge, but for one action.
+pub(crate) async fn allow_all_but(iam: &Iam, account: &str, missing: &str) {
+    for layer in [Layer::AccountInventory, Layer::AccountAccess] {
+        let filled = [
+            ("${partition}", "aws"),
+            ("${account}", account),
+            ("${connector_id}", "test-connector"),
+            // The emulators name users and groups without their path; a membership they judge by its user.
+            ("user/apono/", "user/*_apono"),
+            ("group/apono/", "user/*_apono"),
+        ]
+        .iter()
+        .fold(layer.document().to_string(), |text, (name, value)| {
+            text.replace(name, value)
+        });
+        let mut policy: Value = serde_json::from_str(&filled).unwrap();
+        let statements = policy["Statement"].as_array_mut().unwrap();
+        for statement in &mut *statements {
+            forget_what_emulators_do_not_know(statement);
+            let actions = statement["Action"].as_array_mut().unwrap();
+            actions.retain(|action| action != missing);
+        }
+        statements.retain(|statement| statement["Action"] != json!([]));
+        allow(iam, layer.as_str(), &policy.to_string()).await;
+    }
 }
 
-fn allowing(actions: &[&str]) -> String {
+/// Lets the connector's role do with people's own users what `docs/aws-account.md` says.
+async fn allow_peoples_own_users(iam: &Iam) {
+    let actions = [
+        "iam:PutUserPolicy",
+        "iam:DeleteUserPolicy",
+        "iam:TagUser",
+        "iam:UntagUser",
+    ];
+    allow(iam, "people", &allowing(&json!(actions))).await;
+}
+
+async fn allow(iam: &Iam, name: &str, policy: &str) {
+    let call = iam.put_role_policy().role_name(ROLE).policy_name(name);
+    call.policy_document(policy).send().await.unwrap();
+}
+
+/// No emulator judges by a user's boundary or tags, nor names what a list of databases is about.
+fn forget_what_emulators_do_not_know(statement: &mut Value) {
+    let conditions = statement.get_mut("Condition");
+    if let Some(conditions) = conditions.and_then(Value::as_object_mut) {
+        for keys in conditions.values_mut() {
+            let unknown =
+                |key: &str| key == "iam:PermissionsBoundary" || key.starts_with("aws:ResourceTag/");
+            keys.as_object_mut().unwrap().retain(|key, _| !unknown(key));
+        }
+        conditions.retain(|_, keys| *keys != json!({}));
+    }
+    if statement["Sid"] == "Databases" {
+        statement["Resource"] = json!("*");
+    }
+}
+
+/// Returns the ARN of the boundary every user of ours must have.
+fn boundary(account: &str) -> String {
+    format!("arn:aws:iam::{account}:policy/{BOUNDARY}")
+}
+
+fn allowing(actions: &Value) -> String {
     json!({
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}],
