@@ -236,6 +236,7 @@ impl Executor {
             },
             self.deliver_reports(&delivering),
         );
+        self.say_goodbye().await;
     }
 
     /// Freezes starts and ends every grant this instance or a target's record knows; returns how many ends were begun.

@@ -3,6 +3,7 @@
 use crate::support::admin::Admin;
 use crate::support::cluster::{Cluster, Version};
 use crate::support::fleet::Fleet;
+use crate::support::rig::Rig;
 use crate::support::world::{World, now};
 use apono_connector::ledger::{Household, Ledger, LedgerError, LedgerOptions, State};
 use futures_util::{StreamExt, stream};
@@ -99,6 +100,15 @@ fn nothing_is_left(world: &World) -> bool {
             opened => opened.unwrap().read(State::owes_nothing),
         },
     )
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_session_so_that_an_order_on_its_way_does_not_wait_for_its_lease() {
+    let mut rig = Rig::start();
+    let _grant = rig.started().await;
+    let before = rig.control.sessions();
+    rig.stop().await;
+    assert_eq!(rig.control.sessions(), before + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
