@@ -25,7 +25,10 @@ RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --features reference-pla
 
 step "shell scripts"
 need shellcheck shellcheck
-shellcheck --external-sources scripts/*.sh .ci/run
+shellcheck --external-sources scripts/*.sh deploy/image/*.sh .ci/run
+
+step "what the product is installed with"
+scripts/check-install.sh lint
 
 step "dependencies"
 cargo_deny="$tools_folder/bin/cargo-deny"

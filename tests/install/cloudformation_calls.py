@@ -10,7 +10,9 @@ from botocore.exceptions import ClientError
 
 from cloudformation import parameters as of_connector
 from cloudformation_organization import of_organization
-from cloudformation_stage import Network, Stack, ministack, template
+from cloudformation_permissions import ALL_LAYERS
+from cloudformation_permissions import MANAGEMENT as LAYERS_OF_MANAGEMENT
+from cloudformation_stage import Network, Stack, ministack, moto, template
 
 CONNECTOR, MANAGEMENT, MEMBER = "111111111111", "222222222222", "333333333333"
 FULL = "Full-Access (Manage IAM)"
@@ -171,6 +173,45 @@ class TheRolesAtWork(unittest.TestCase):
                 self.refused(secrets.get_secret_value, SecretId=secret)
             tags = [{"Key": "apono-connector", "Value": "lower"}]
             self.refused(iam.create_user, Path="/apono/", UserName="dave", PermissionsBoundary=BOUNDARY, Tags=tags)
+
+
+class TheManagementRoleAtMoto(unittest.TestCase):
+    """Organizations and Identity Center, which MiniStack does not play. moto checks signatures and identity policies, but takes every request of theirs for one on
+    `*` and fills no condition: so only what is allowed on `*` can be seen allowed here. The rest is in cloudformation_permissions.py.
+    """
+
+    def test_the_organization_is_read_and_not_changed(self):
+        with moto() as aws:
+            root = aws.client("organizations", MANAGEMENT, "us-east-1")
+            root.create_organization(FeatureSet="ALL")
+            member = root.create_account(AccountName="shop", Email="shop@example.com")["CreateAccountStatus"]["AccountId"]
+            iam = aws.client("iam", MANAGEMENT)
+            arn = iam.create_role(RoleName="apono-management-c1", AssumeRolePolicyDocument=trusting("*"))["Role"]["Arn"]
+            for name in LAYERS_OF_MANAGEMENT[(FULL, "Tagged", "false")]:
+                iam.put_role_policy(RoleName="apono-management-c1", PolicyName=name, PolicyDocument=json.dumps(ALL_LAYERS[name]))
+            who = aws.client("sts", MANAGEMENT).assume_role(RoleArn=arn, RoleSessionName="c1")["Credentials"]
+            aws.judge_from_now_on()
+            organizations, sso = aws.client_of("organizations", who, "us-east-1"), aws.client_of("sso-admin", who)
+            identities, iam = aws.client_of("identitystore", who), aws.client_of("iam", who)
+            for call in (organizations.describe_organization, organizations.list_accounts, organizations.list_roots, sso.list_instances):
+                with self.subTest(call=call.__name__):
+                    call()
+            refused = [
+                (organizations.create_account, {"AccountName": "mine", "Email": "mine@example.com"}),
+                (organizations.close_account, {"AccountId": member}),
+                (organizations.move_account, {"AccountId": member, "SourceParentId": "r-1a2b", "DestinationParentId": "ou-1a2b-01234567"}),
+                (organizations.create_policy, {"Content": "{}", "Description": "x", "Name": "x", "Type": "SERVICE_CONTROL_POLICY"}),
+                (identities.create_user, {"IdentityStoreId": "d-1234567890", "UserName": "eve", "DisplayName": "Eve"}),
+                (identities.create_group_membership, {"IdentityStoreId": "d-1234567890", "GroupId": "0" * 36, "MemberId": {"UserId": "0" * 36}}),
+                (iam.create_user, {"UserName": "eve"}),
+                (iam.create_role, {"RoleName": "mine", "AssumeRolePolicyDocument": trusting("*")}),
+            ]
+            for call, arguments in refused:
+                with self.subTest(call=call.__name__):
+                    with self.assertRaises(ClientError) as error:
+                        call(**arguments)
+                    # moto's refusal has no code in some of its services.
+                    self.assertEqual(error.exception.response["ResponseMetadata"]["HTTPStatusCode"], 403)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ class TheManagementAccount(unittest.TestCase):
 
 class TheMemberAccounts(unittest.TestCase):
     def test_the_stack_set_holds_the_members_template_word_for_word(self):
-        self.assertEqual(stack_set()["TemplateBody"], template("member-account.yaml"), "run `scripts/check-cloudformation.sh write`")
+        self.assertEqual(stack_set()["TemplateBody"], template("member-account.yaml"), "run `APONO_REWRITE_PERMISSIONS=1 cargo test --test it install::permissions`")
 
     def test_the_template_fits_into_a_stack_set_and_gets_only_parameters_it_has(self):
         body = stack_set()["TemplateBody"]

@@ -87,6 +87,10 @@ class Judge:
     def __init__(self, *documents):
         self.policies = [iam_evaluator.parse_policy_document(document) for document in documents]
 
+    def speaks_of(self, action: str) -> bool:
+        """Whether any statement is about an action at all; what none is about is refused, whatever the request."""
+        return any(iam_evaluator._action_matches(action, statement.actions, statement.not_actions) for policy in self.policies for statement in policy)
+
     def allows(self, action: str, resource: str, **context) -> bool:
         asked = iam_evaluator.EvalContext(
             principal_arn=f"arn:aws:sts::{ACCOUNT}:assumed-role/role/session", principal_type="AssumedRole", principal_account=ACCOUNT,
@@ -159,11 +163,11 @@ class ThePolicies(unittest.TestCase):
             judged.add(tuple(layers))
             judge, listed = Judge(*own.values()), actions(layers)
             requests = [request for document in own.values() for statement in document["Statement"] for request in fitting(statement)]
-            asked = {(resource, json.dumps(context, sort_keys=True)): (resource, context) for resource, context in requests}
-            allowed = {action for action in operations if any(judge.allows(action, resource, **context) for resource, context in asked.values())}
+            spoken_of = {action for action in operations if judge.speaks_of(action)}
+            allowed = {action for action in spoken_of if any(judge.allows(action, resource, **context) for resource, context in requests)}
             with self.subTest(who):
                 self.assertEqual(allowed, listed)
-            print(f"  {who}: {len(listed)} actions allowed, {len(operations - listed)} others refused on {len(asked)} kinds of request", file=sys.stderr)
+            print(f"  {who}: {len(allowed)} actions allowed, {len(operations - allowed)} others refused", file=sys.stderr)
 
     def test_name_no_action_by_pattern_and_fit_into_a_role(self):
         for who, _, _, policies in self.roles:

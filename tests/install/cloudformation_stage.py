@@ -21,6 +21,8 @@ PERMISSIONS = REPOSITORY / "deploy" / "permissions"
 REGION = "eu-west-1"
 # Longest wait for an emulator or a stack; both take about a second on an idle machine.
 PATIENCE_SECONDS = 120
+# How often a server is started on another port.
+PORT_TRIES = 3
 ENDED = ("_COMPLETE", "_FAILED")
 
 
@@ -66,19 +68,25 @@ class Emulator:
     """A server on a free port of this machine. `with` ends it."""
 
     def __init__(self, arguments, environment, health):
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        command = [argument.replace("PORT", str(self.port)) for argument in arguments]
-        settings = {name: value.replace("PORT", str(self.port)) for name, value in environment.items()}
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        self.process = subprocess.Popen(
-            command, env={**clean, **settings}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=end_with_parent
-        )
-        until(lambda: self.answers(health), f"`{command}` answers")
+        # Somebody else may take the port before the server does; then it ends at once.
+        for _ in range(PORT_TRIES):
+            self.port = free_port()
+            self.url = f"http://127.0.0.1:{self.port}"
+            command = [argument.replace("PORT", str(self.port)) for argument in arguments]
+            settings = {name: value.replace("PORT", str(self.port)) for name, value in environment.items()}
+            clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+            self.process = subprocess.Popen(
+                command, env={**clean, **settings}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=end_with_parent
+            )
+            until(lambda: self.ended() or self.answers(health), f"`{command}` answers")
+            if not self.ended():
+                return
+        raise AssertionError(f"`{command}` ended {PORT_TRIES} times")
+
+    def ended(self) -> bool:
+        return self.process.poll() is not None
 
     def answers(self, path: str) -> bool:
-        if self.process.poll() is not None:
-            raise AssertionError(f"the emulator ended with {self.process.returncode}")
         try:
             return urllib.request.urlopen(self.url + path, timeout=5).status == 200
         except OSError:
@@ -98,6 +106,10 @@ class Emulator:
             aws_session_token=credentials.get("SessionToken"),
             config=Config(retries={"max_attempts": 1}, parameter_validation=True),
         )
+
+    def judge_from_now_on(self) -> None:
+        """Lets moto check signatures and policies, which it does not do by itself."""
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"}), timeout=30)
 
     def raw(self, account: str, target: str, body: dict) -> dict:
         """An answer as it comes: boto3 drops what MiniStack keeps in the spelling of templates."""

@@ -128,7 +128,7 @@ pub(super) const ACTIONS: &[Action] = actions! {
     call "sso:ListAccountsForProvisionedPermissionSet" [OrganizationRead PermissionSets] "the accounts of a set, and which are behind its definition", "accounts keep the old definition, sets in use cannot be told from unused ones", [INSTANCE SETS];
     call "sso:ListAccountAssignments" [OrganizationRead Assignments] "who has a set in an account: the proof of every start and end", "nothing starts; an end cannot be proven", [INSTANCE SETS ACCOUNTS];
 
-    call "sso:CreateAccountAssignment" [AnyPermissionSet] "a start", "no access can be given", [INSTANCE SETS ACCOUNTS];
+    call "sso:CreateAccountAssignment" [AnyPermissionSet] "a start", "no access can be given; where only tagged permission sets may be assigned, this one needs the tag `apono-connector-access` = `true`", [INSTANCE SETS ACCOUNTS];
     call "sso:CreateAccountAssignment" [TaggedPermissionSets] "a start", "no access can be given", [INSTANCE TAGGED_SETS ACCOUNTS];
     call "sso:CreateAccountAssignment" [PermissionSets] "a start with a declared permission", "declared permissions cannot be given", [INSTANCE OUR_SETS ACCOUNTS];
     call "sso:DeleteAccountAssignment" [Assignments] "an end", "access cannot be taken away", [INSTANCE SETS ACCOUNTS];

@@ -1,0 +1,4 @@
+output "sql" {
+  description = "What was run."
+  value       = module.database_user.sql
+}
