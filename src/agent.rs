@@ -10,7 +10,7 @@ use crate::config::{Config, LogFormat, TokenConfig};
 use crate::control::{HttpControlPlane, HttpOptions, OutboundProxy, TimeLimits, TokenSource};
 use crate::domain::{ConnectorId, InstanceId};
 use crate::executor::{Executor, Options, Parts, Recall};
-use crate::ledger::{Event, Ledger, LedgerOptions};
+use crate::ledger::{Event, Household, Ledger, LedgerError, LedgerOptions};
 use crate::lifecycle::{Ending, Lifecycle, StopSignals};
 use crate::operator::{self, Answer, Request};
 use crate::policy::Guardrails;
@@ -22,6 +22,7 @@ use answers::{PostgresTargets, Walker};
 use anyhow::Context;
 use jiff::SignedDuration;
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,15 @@ use tokio::net::TcpListener;
 const THREADS: usize = 2;
 /// How long `revoke-all` without a daemon goes on before it says what is left.
 const OFFLINE_PATIENCE: Duration = Duration::from_secs(60);
+/// How often is looked whether the state folder is still ours.
+const LOST_LOOK: Duration = Duration::from_secs(5);
+
+/// What is remembered, and where.
+struct Memory {
+    ledger: Ledger,
+    household: Option<Arc<Household>>,
+    folder: PathBuf,
+}
 
 /// Makes the runtime everything runs on.
 ///
@@ -52,10 +62,11 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let clock: SharedClock = Arc::new(SystemClock);
     start_log(&config, &clock)?;
     let mut signals = StopSignals::listen().context("signals cannot be caught")?;
-    let ledger = open_ledger(&config)?;
+    let memory = open_memory(&config)?;
+    let ledger = memory.ledger.clone();
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(Arc::clone(&clock)));
-    let executor = executor(&config, &clock, &ledger, &metrics, &health).await?;
+    let executor = executor(&config, &clock, &memory, &metrics, &health).await?;
     let life = Lifecycle::default();
 
     let door = TcpListener::bind(config.listen)
@@ -66,7 +77,9 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     tracing::info!(%address, "listening");
     let shown = Shown { metrics, health };
     life.spawn("listener", listener::serve(door, shown, life.soft()));
-    let folder = config.state_dir.clone();
+    tracing::info!(folder = %memory.folder.display(), "state folder taken");
+    spawn_until(&life, "state folder", until_lost(ledger.clone()));
+    let folder = memory.folder;
     let answering = executor.clone();
     spawn_until(&life, "operator", async move {
         if let Err(error) = operator::serve(&folder, answering).await {
@@ -94,30 +107,31 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Looks at the ledger of a daemon that is not running.
-///
-/// # Errors
-/// When the ledger cannot be opened.
-pub async fn offline_grants(config: &Config) -> anyhow::Result<Vec<operator::Line>> {
-    let executor = offline(config).await?;
-    Ok(executor
-        .grants()
-        .into_iter()
-        .map(operator::Line::from)
-        .collect())
+/// What came of a request without a daemon.
+pub struct Offline {
+    /// The answer.
+    pub answer: Answer,
+    /// Instances that share the state folder and cannot be reached from here.
+    pub elsewhere: usize,
 }
 
-/// Does what an operator asks when no daemon is running. Reports wait in the ledger for the next one.
+/// Does what an operator asks when no daemon is running here. Reports wait in the ledger for the next one.
 ///
 /// # Errors
 /// When the ledger cannot be opened or written.
-pub async fn change_offline(config: &Config, request: Request) -> anyhow::Result<Answer> {
-    let executor = offline(config).await?;
-    match request {
+pub async fn do_offline(config: &Config, request: Request) -> anyhow::Result<Offline> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    let memory = open_memory(config)?;
+    let metrics = Arc::new(Metrics::new());
+    let health = Arc::new(Health::new(Arc::clone(&clock)));
+    let executor = executor(config, &clock, &memory, &metrics, &health).await?;
+    executor.inherit().await;
+    let elsewhere = memory.household.as_ref().map_or(0, |all| all.others());
+    let answer = match request {
         Request::Freeze | Request::Unfreeze => {
             let frozen = request == Request::Freeze;
             executor.freeze(frozen).await?;
-            Ok(Answer::Frozen(frozen))
+            Answer::Frozen(frozen)
         }
         Request::RevokeAll => {
             let (count, frozen) = executor.revoke_all().await;
@@ -127,22 +141,43 @@ pub async fn change_offline(config: &Config, request: Request) -> anyhow::Result
                 left == 0,
                 "{left} of {count} grants could not be ended; start the daemon, it goes on trying"
             );
-            Ok(Answer::Ending(count))
+            Answer::Ending(count)
         }
-        Request::Grants => Ok(Answer::Grants(offline_grants(config).await?)),
+        Request::Grants => {
+            let lines = executor.grants().into_iter().map(operator::Line::from);
+            Answer::Grants(lines.collect())
+        }
+    };
+    Ok(Offline { answer, elsewhere })
+}
+
+/// Returns the folders in which a daemon may answer operators.
+#[must_use]
+pub fn state_folders(config: &Config) -> Vec<PathBuf> {
+    if config.state_shared {
+        Household::folders(&config.state_dir)
+    } else {
+        vec![config.state_dir.clone()]
     }
 }
 
-async fn offline(config: &Config) -> anyhow::Result<Executor> {
-    let ledger = open_ledger(config)?;
-    let clock: SharedClock = Arc::new(SystemClock);
-    let metrics = Arc::new(Metrics::new());
-    let health = Arc::new(Health::new(Arc::clone(&clock)));
-    executor(config, &clock, &ledger, &metrics, &health).await
-}
-
-fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
-    Ledger::open_or_degraded(&config.state_dir, LedgerOptions::default()).map_err(|error| {
+fn open_memory(config: &Config) -> anyhow::Result<Memory> {
+    let root: &Path = &config.state_dir;
+    let options = LedgerOptions::default();
+    let opened = if config.state_shared {
+        Ledger::open_shared(root, options).map(|(ledger, household)| Memory {
+            ledger,
+            folder: household.own().to_owned(),
+            household: Some(Arc::new(household)),
+        })
+    } else {
+        Ledger::open_or_degraded(root, options).map(|ledger| Memory {
+            ledger,
+            folder: root.to_owned(),
+            household: None,
+        })
+    };
+    opened.map_err(|error: LedgerError| {
         let hint = error
             .hint()
             .map(|hint| format!("\nhint: {hint}"))
@@ -151,13 +186,21 @@ fn open_ledger(config: &Config) -> anyhow::Result<Ledger> {
     })
 }
 
+/// Returns when another process has the state folder. Ours then stops: the other one owes what we owe, and no start can be recorded here.
+async fn until_lost(ledger: Ledger) {
+    while !ledger.is_lost() {
+        tokio::time::sleep(LOST_LOOK).await;
+    }
+}
+
 async fn executor(
     config: &Config,
     clock: &SharedClock,
-    ledger: &Ledger,
+    memory: &Memory,
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
 ) -> anyhow::Result<Executor> {
+    let ledger = &memory.ledger;
     let control = Arc::new(control_plane(config, clock)?);
     let connector: &ConnectorId = &config.control_plane.connector;
     let aws = aws::Aws::new(config, clock);
@@ -178,15 +221,11 @@ async fn executor(
     let parts = Parts {
         clock: Arc::clone(clock),
         ledger: ledger.clone(),
+        household: memory.household.clone(),
         recall,
         control: Arc::<HttpControlPlane>::clone(&control),
         registry: Arc::new(registry),
-        synchroniser: Arc::new(Walker::new(
-            targets,
-            organizations,
-            control,
-            &config.state_dir,
-        )),
+        synchroniser: Arc::new(Walker::new(targets, organizations, control, &memory.folder)),
         metrics: Arc::clone(metrics),
         health: Arc::clone(health),
     };
@@ -244,6 +283,7 @@ fn options(config: &Config, instance: InstanceId) -> Options {
         sweep_every: config.sweeps.expiry_every,
         mend_every: config.sweeps.drift_every,
         clean_up_every: config.sweeps.clean_up_every,
+        inherit_every: config.sweeps.inherit_every,
         guardrails: Guardrails {
             longest_grant: seconds(config.guardrails.longest_grant),
             largest_skew: seconds(config.guardrails.largest_skew),

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "apono-connector", version)]
 struct Arguments {
-    /// The configuration file; also by APONO_CONFIG.
+    /// The configuration file; also by APONO_CONFIG, or its text by APONO_CONFIG_TEXT.
     #[arg(long, global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -105,10 +105,11 @@ async fn healthcheck(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn grants(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let lines = match operator::ask(&config.state_dir, Request::Grants).await? {
-        Some(Answer::Grants(lines)) => lines,
-        Some(other) => return Ok(unexpected(&other)),
-        None => agent::offline_grants(config).await?,
+    let lines = match ask(config, Request::Grants).await? {
+        Answer::Grants(lines) => lines,
+        other @ (Answer::Frozen(_) | Answer::Ending(_) | Answer::Failed(_)) => {
+            return Ok(unexpected(&other));
+        }
     };
     if json {
         say(&serde_json::to_string_pretty(&lines)?);
@@ -118,13 +119,24 @@ async fn grants(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks the daemon; without one, does it here on the ledger alone.
+/// Asks the daemons of this machine; without one, does it here on the ledger alone.
+async fn ask(config: &Config, request: Request) -> anyhow::Result<Answer> {
+    let folders = agent::state_folders(config);
+    if let Some(answer) = operator::ask_all(&folders, request).await? {
+        return Ok(answer);
+    }
+    let agent::Offline { answer, elsewhere } = agent::do_offline(config, request).await?;
+    let everywhere = matches!(request, Request::Freeze | Request::Unfreeze);
+    if elsewhere > 0 && !everywhere {
+        complain(&format!(
+            "no daemon answers here; {elsewhere} instances run elsewhere on the same state folder and may know of more grants: ask there too"
+        ));
+    }
+    Ok(answer)
+}
+
 async fn change(config: &Config, request: Request) -> anyhow::Result<ExitCode> {
-    let answer = match operator::ask(&config.state_dir, request).await? {
-        Some(answer) => answer,
-        None => agent::change_offline(config, request).await?,
-    };
-    match answer {
+    match ask(config, request).await? {
         Answer::Frozen(true) => {
             say("starts are frozen; run `apono-connector unfreeze` to allow them again");
         }
@@ -132,7 +144,7 @@ async fn change(config: &Config, request: Request) -> anyhow::Result<ExitCode> {
         Answer::Ending(count) => say(&format!(
             "starts are frozen and {count} grants are being ended; `apono-connector grants` shows what is left"
         )),
-        Answer::Grants(_) | Answer::Failed(_) => return Ok(unexpected(&answer)),
+        answer @ (Answer::Grants(_) | Answer::Failed(_)) => return Ok(unexpected(&answer)),
     }
     Ok(ExitCode::SUCCESS)
 }

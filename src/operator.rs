@@ -145,11 +145,52 @@ async fn carry_out(request: Request, executor: &Executor) -> Answer {
     }
 }
 
+/// Asks the daemons of several state folders that can be reached from this machine, and puts their answers together; nothing when there is none.
+///
+/// # Errors
+/// When no daemon answers as expected, although one is there.
+pub async fn ask_all(folders: &[PathBuf], request: Request) -> io::Result<Option<Answer>> {
+    let (mut together, mut failed) = (None, None);
+    for folder in folders {
+        match ask(folder, request).await {
+            Ok(None) => {}
+            Ok(Some(answer)) => {
+                together = Some(match together {
+                    None => answer,
+                    Some(before) => both(before, answer),
+                });
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    match (together, failed) {
+        (None, Some(error)) => Err(error),
+        (together, _) => Ok(together),
+    }
+}
+
+/// Instances of one connector know much of the same: a grant is listed once, and the larger count is the better one.
+fn both(first: Answer, second: Answer) -> Answer {
+    match (first, second) {
+        (Answer::Grants(mut lines), Answer::Grants(more)) => {
+            for line in more {
+                if !lines.iter().any(|known| known.grant == line.grant) {
+                    lines.push(line);
+                }
+            }
+            Answer::Grants(lines)
+        }
+        (Answer::Ending(one), Answer::Ending(other)) => Answer::Ending(one.max(other)),
+        (failed @ Answer::Failed(_), _) | (_, failed @ Answer::Failed(_)) => failed,
+        (first, _) => first,
+    }
+}
+
 /// Asks the daemon of a state folder; nothing when none is running.
 ///
 /// # Errors
 /// When the daemon does not answer as expected.
-pub async fn ask(state_dir: &Path, request: Request) -> io::Result<Option<Answer>> {
+async fn ask(state_dir: &Path, request: Request) -> io::Result<Option<Answer>> {
     let stream = match UnixStream::connect(socket_path(state_dir)).await {
         Ok(stream) => stream,
         Err(error)

@@ -46,6 +46,7 @@ pub(super) fn check(
     let state_dir = check
         .path_of("APONO_STATE_DIR", "state_dir")
         .unwrap_or_else(|| DEFAULT_STATE_DIR.into());
+    let state_shared = check.state_shared();
     let listen = check.listen();
     let guardrails = check.guardrails();
     let executor = check.executor();
@@ -57,6 +58,7 @@ pub(super) fn check(
         Some(control_plane) if check.problems.is_empty() => Ok(Config {
             control_plane,
             state_dir,
+            state_shared,
             listen,
             guardrails,
             executor,
@@ -231,6 +233,23 @@ impl Check<'_> {
         }
     }
 
+    fn state_shared(&mut self) -> bool {
+        let found = match self.variable("APONO_STATE_SHARED") {
+            Some((text, origin)) => match text.as_str() {
+                "true" => return true,
+                "false" => return false,
+                _ => (origin, format!("is `{}`", shown(&text))),
+            },
+            None => match self.raw.take("state_shared") {
+                None => return false,
+                Some((RawValue::Truth(shared), _)) => return shared,
+                Some((_, origin)) => (origin, "`state_shared` is something else".to_owned()),
+            },
+        };
+        self.problem(found.0, format!("{}, must be `true` or `false`", found.1));
+        false
+    }
+
     fn listen(&mut self) -> SocketAddr {
         let Some((text, origin)) = self.text("listen") else {
             return DEFAULT_LISTEN;
@@ -273,6 +292,7 @@ impl Check<'_> {
             expiry_every: self.seconds("sweeps.expiry_every_s", 1..=300, 5),
             drift_every: self.seconds("sweeps.drift_every_s", 5..=3600, 60),
             clean_up_every: self.seconds("sweeps.clean_up_every_s", 5..=3600, 30),
+            inherit_every: self.seconds("sweeps.inherit_every_s", 1..=3600, 60),
         }
     }
 
@@ -389,6 +409,7 @@ impl Check<'_> {
             RawValue::Number(number) if range.contains(&number) => return number,
             RawValue::Number(number) => number.to_string(),
             RawValue::Text(_) => "a text".to_owned(),
+            RawValue::Truth(_) => "a boolean".to_owned(),
             RawValue::Other(name) => name.to_owned(),
         };
         self.problem(
@@ -409,6 +430,7 @@ impl Check<'_> {
             RawValue::Text(text) if !text.is_empty() => return Some((text, origin)),
             RawValue::Text(_) => "empty".to_owned(),
             RawValue::Number(_) => "a number".to_owned(),
+            RawValue::Truth(_) => "a boolean".to_owned(),
             RawValue::Other(name) => name.to_owned(),
         };
         self.problem(origin, format!("`{key}` is {found}, must be a text"));

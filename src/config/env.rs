@@ -8,7 +8,9 @@ pub(super) const VARIABLES: &[&str] = &[
     "APONO_CONNECTOR_ID",
     "APONO_URL",
     "APONO_STATE_DIR",
+    "APONO_STATE_SHARED",
     "APONO_CONFIG",
+    "APONO_CONFIG_TEXT",
     "APONO_LOG",
     "CONNECTOR_METADATA",
     "HTTPS_PROXY",
@@ -65,8 +67,13 @@ impl Environment {
 
     /// Returns a variable, white space around it removed. An empty one counts as not set, as container platforms mean it.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        let value = self.0.get(name)?.trim();
-        (!value.is_empty()).then_some(value)
+        self.whole_text(name).map(str::trim)
+    }
+
+    /// Returns a variable as it is, so that its lines can be counted.
+    pub(super) fn whole_text(&self, name: &str) -> Option<&str> {
+        let value = self.0.get(name)?;
+        (!value.trim().is_empty()).then_some(value)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Owns the shape of the file: sections, keys, lines. Never checks what a value means.
+//! Owns the shape of the file, or of the text in its place: sections, keys, lines. Never checks what a value means.
 
 use super::error::{Origin, Problem};
 use std::collections::BTreeMap;
@@ -12,13 +12,18 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Every section and its keys; the empty section is the top of the file.
 pub(super) const KEYS: [(&str, &[&str]); 10] = [
-    ("", &["state_dir", "listen"]),
+    ("", &["state_dir", "state_shared", "listen"]),
     ("control_plane", &["url", "token_file", "ca_file"]),
     ("guardrails", &["longest_grant_s", "largest_skew_s"]),
     ("executor", &["slots", "per_integration"]),
     (
         "sweeps",
-        &["expiry_every_s", "drift_every_s", "clean_up_every_s"],
+        &[
+            "expiry_every_s",
+            "drift_every_s",
+            "clean_up_every_s",
+            "inherit_every_s",
+        ],
     ),
     (
         "aws",
@@ -57,6 +62,8 @@ pub(super) enum RawValue {
     Text(String),
     /// A whole number.
     Number(i64),
+    /// Yes or no.
+    Truth(bool),
     /// Anything else, by its name; no key of ours is of such a type.
     Other(&'static str),
 }
@@ -67,17 +74,33 @@ impl RawFile {
     }
 }
 
-/// Reads a file. Everything that cannot be read is a problem; the rest is read all the same.
-pub(super) fn read(path: &Path) -> (RawFile, Vec<Problem>) {
-    match read_text(path) {
-        Ok(text) => parse(path, &text),
-        Err(error) => {
-            let problem = Problem {
-                origin: Origin::Line(path.to_owned(), 0),
-                message: format!("the file cannot be read: {error}"),
-            };
-            (RawFile::default(), vec![problem])
-        }
+/// Where a configuration stands.
+pub(super) enum Place<'a> {
+    /// In a file.
+    File(&'a Path),
+    /// In a variable: its name and its text.
+    Variable(&'static str, &'a str),
+}
+
+/// Reads a configuration. Everything that cannot be read is a problem; the rest is read all the same.
+pub(super) fn read(place: &Place<'_>) -> (RawFile, Vec<Problem>) {
+    let problem = |path: &Path, message: String| {
+        let origin = Origin::Line(path.to_owned(), 0);
+        (RawFile::default(), vec![Problem { origin, message }])
+    };
+    match place {
+        Place::File(path) => match read_text(path) {
+            Ok(text) => parse(path, &text),
+            Err(error) => problem(path, format!("the file cannot be read: {error}")),
+        },
+        Place::Variable(name, text) if text.len() as u64 > MAX_FILE_BYTES => problem(
+            Path::new(name),
+            format!(
+                "has {} bytes, must have at most {MAX_FILE_BYTES}",
+                text.len()
+            ),
+        ),
+        Place::Variable(name, text) => parse(Path::new(name), text),
     }
 }
 
@@ -208,7 +231,7 @@ fn raw_value(value: &DeValue<'_>) -> RawValue {
             RawValue::Number,
         ),
         DeValue::Float(_) => RawValue::Other("a fraction"),
-        DeValue::Boolean(_) => RawValue::Other("a boolean"),
+        DeValue::Boolean(truth) => RawValue::Truth(*truth),
         DeValue::Datetime(_) => RawValue::Other("a date"),
         DeValue::Array(_) => RawValue::Other("a list"),
         DeValue::Table(_) => RawValue::Other("a section"),

@@ -19,6 +19,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The variable that holds the text of the file, where no file can be put.
+const TEXT: &str = "APONO_CONFIG_TEXT";
+
 /// The checked configuration. An `Option` here is really optional.
 #[derive(Debug)]
 pub struct Config {
@@ -26,6 +29,8 @@ pub struct Config {
     pub control_plane: ControlPlaneConfig,
     /// Where the ledger and the local socket are; an absolute path. Default `/var/lib/apono-connector`.
     pub state_dir: PathBuf,
+    /// Whether several instances share the state folder, each with one of its own in it. Default no.
+    pub state_shared: bool,
     /// Where health and metrics are served. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
     /// Local limits.
@@ -118,6 +123,8 @@ pub struct SweepConfig {
     pub drift_every: Duration,
     /// For what ended grants left behind: 5 s to 1 hour. Default 30 s.
     pub clean_up_every: Duration,
+    /// For what instances that are gone left in a shared state folder: 1 s to 1 hour. Default 60 s.
+    pub inherit_every: Duration,
 }
 
 /// What is logged and how.
@@ -141,17 +148,33 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Reads the environment and the file, and checks both. The file is `file`, else the one `APONO_CONFIG` names, else none.
+    /// Reads the environment and the file, and checks both. The file is `file`, else the one `APONO_CONFIG` names, else the text in
+    /// `APONO_CONFIG_TEXT`, else none. A file and a text are one too many.
     ///
     /// # Errors
     /// Names every problem, with its key and where it stands.
     pub fn load(environment: &Environment, file: Option<&Path>) -> Result<Self, ConfigError> {
-        let named = environment.text("APONO_CONFIG").map(PathBuf::from);
-        let path = file.map(Path::to_owned).or(named);
-        let (raw, problems) = match path {
-            Some(path) => file::read(&path),
-            None => (file::RawFile::default(), Vec::new()),
+        let named = environment.text("APONO_CONFIG").map(Path::new);
+        let text = environment.whole_text(TEXT);
+        let mut one_too_many = None;
+        let place = match (file.or(named), text) {
+            (Some(path), text) => {
+                let beside = if file.is_some() {
+                    "--config"
+                } else {
+                    "APONO_CONFIG"
+                };
+                one_too_many = text.map(|_| Problem {
+                    origin: Origin::Variable(TEXT),
+                    message: format!("is set beside `{beside}`, must be only one of them"),
+                });
+                Some(file::Place::File(path))
+            }
+            (None, Some(text)) => Some(file::Place::Variable(TEXT, text)),
+            (None, None) => None,
         };
+        let (raw, mut problems) = place.as_ref().map(file::read).unwrap_or_default();
+        problems.extend(one_too_many);
         check::check(environment, raw, problems)
     }
 }

@@ -46,6 +46,7 @@ struct Inside {
     released: Vec<TaskId>,
     heartbeats: Vec<Heartbeat>,
     grants_asked: Vec<u64>,
+    sessions: usize,
 }
 
 impl FakeControl {
@@ -70,6 +71,7 @@ impl FakeControl {
                 released: Vec::new(),
                 heartbeats: Vec::new(),
                 grants_asked: Vec::new(),
+                sessions: 0,
             })),
             changed: Arc::new(Notify::new()),
             clock,
@@ -190,6 +192,12 @@ impl FakeControl {
         self.lock().integrations_asked
     }
 
+    /// Returns how many sessions were opened.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.lock().sessions
+    }
+
     /// Returns from which revisions the list of grants was asked for.
     #[must_use]
     pub fn grants_asked(&self) -> Vec<u64> {
@@ -227,7 +235,8 @@ impl FakeControl {
 #[async_trait]
 impl ControlPlane for FakeControl {
     async fn open_session(&self, _hello: &Hello) -> Result<Session, ControlError> {
-        let (_inside, header) = self.enter("session")?;
+        let (mut inside, header) = self.enter("session")?;
+        inside.sessions += 1;
         Ok(Session {
             id: SessionId::generate(),
             header,

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The first poll comes at a random moment within this time.
 const FIRST_POLL_WITHIN: Duration = Duration::from_millis(500);
+/// How long the last word to the control plane may take.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// Most tasks named as held, in about 40 KiB; more reports than that wait only after an outage, and no task of theirs is leased to us any more.
 const MAX_HELD: usize = 1024;
 
@@ -110,19 +112,40 @@ impl Executor {
         if let Some(session) = known {
             return Ok(session);
         }
-        let options = &self.shared.options;
-        let hello = Hello {
-            instance: options.instance,
-            version: options.version.clone(),
-            host: options.host.clone(),
-        };
         cut::point("session.before");
-        let session = self.parts.control.open_session(&hello).await?;
+        let session = self.parts.control.open_session(&self.hello()).await?;
         cut::point("session.after");
         self.note_header(&session.header);
         tracing::info!(session.id = %session.id, "registered with the control plane");
         self.shared.session.send_replace(Some(session.clone()));
         Ok(session)
+    }
+
+    fn hello(&self) -> Hello {
+        let options = &self.shared.options;
+        Hello {
+            instance: options.instance,
+            version: options.version.clone(),
+            host: options.host.clone(),
+        }
+    }
+
+    /// Opens a session nobody polls in, as the last thing before the process ends: what was handed out to the poll that the stop cut off is
+    /// queued again at once, instead of waiting for its lease to run out.
+    pub(super) async fn say_goodbye(&self) {
+        if self.session().is_none() {
+            return;
+        }
+        let hello = self.hello();
+        let word = self.parts.control.open_session(&hello);
+        match tokio::time::timeout(GOODBYE, word).await {
+            Ok(Ok(_nobody_polls)) => {}
+            Ok(Err(error)) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the last session could not be closed"
+            ),
+            Err(_) => tracing::debug!("the last session could not be closed in time"),
+        }
     }
 
     fn note_refusal(&self, error: &ControlError) {

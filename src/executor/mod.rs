@@ -11,6 +11,7 @@
 //! | `sweep` | compares the ledger with the record inside each target |
 //! | `compare` | compares a server that is new to us with the ledger |
 //! | `mirror` | keeps the control plane's lists |
+//! | `inheritance` | takes over what instances left that are gone, and freezes with all |
 //! | `recall` | answers what is known of a grant |
 //! | `deliver` | reports until acknowledged |
 //! | `health` | heartbeats |
@@ -20,6 +21,7 @@ mod compare;
 mod deliver;
 mod end;
 mod health;
+mod inheritance;
 mod intake;
 mod lanes;
 mod mirror;
@@ -36,7 +38,7 @@ pub use recall::Recall;
 
 use crate::control::{ControlPlane, Header, IntegrationHealth};
 use crate::domain::{EndReason, Failure, Grant, Integration, IntegrationId, SessionId, TaskId};
-use crate::ledger::{Event, GrantPhase, Ledger, OutboxEntry};
+use crate::ledger::{Event, GrantPhase, Household, Ledger, OutboxEntry};
 use crate::policy::{EndWarrant, Guardrails, WarrantSource};
 use crate::targets::{Registry, Target, TargetError};
 use crate::telemetry::Health;
@@ -72,6 +74,8 @@ pub struct Options {
     pub mend_every: Duration,
     /// How often what ended grants left behind is looked at.
     pub clean_up_every: Duration,
+    /// How often what instances left that are gone is looked for.
+    pub inherit_every: Duration,
     /// The local rules, without what changes while running.
     pub guardrails: Guardrails,
 }
@@ -101,6 +105,8 @@ pub struct Parts {
     pub clock: SharedClock,
     /// Durable memory.
     pub ledger: Ledger,
+    /// The folder this instance shares with others, if it does.
+    pub household: Option<Arc<Household>>,
     /// The same and the control plane's list, for targets that keep no record.
     pub recall: Arc<Recall>,
     /// The control plane.
@@ -142,6 +148,8 @@ struct Shared {
     outbox_changed: Notify,
     timer_changed: Notify,
     sweep_now: Notify,
+    /// One change of the freeze at a time.
+    freezing: tokio::sync::Mutex<()>,
     /// Rings when the next heartbeat should not wait.
     news: Notify,
     /// Work that is finished before the process ends.
@@ -196,6 +204,7 @@ impl Executor {
                 outbox_changed: Notify::new(),
                 timer_changed: Notify::new(),
                 sweep_now: Notify::new(),
+                freezing: tokio::sync::Mutex::default(),
                 news: Notify::new(),
                 tasks: TaskTracker::new(),
                 stopping: CancellationToken::new(),
@@ -206,12 +215,14 @@ impl Executor {
     /// Runs until `stop`: overdue ends first, then everything else. Returns when what had begun is finished.
     pub async fn run(&self, stop: CancellationToken) {
         self.recover().await;
+        self.follow_freeze().await;
         let until_stopped = async {
             tokio::join!(
                 self.take_orders(&stop),
                 self.watch_expiries(&stop),
                 self.sweep_targets(&stop),
                 self.send_heartbeats(&stop),
+                self.look_after_household(&stop),
             );
         };
         let delivering = CancellationToken::new();
@@ -225,16 +236,7 @@ impl Executor {
             },
             self.deliver_reports(&delivering),
         );
-    }
-
-    /// Freezes or frees starts, durably.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written; the freeze then holds until the process ends.
-    pub async fn freeze(&self, frozen: bool) -> Result<(), crate::ledger::LedgerError> {
-        let noted = self.parts.ledger.append_one(Event::Frozen(frozen)).await;
-        self.shared.news.notify_one();
-        noted.map(drop)
+        self.say_goodbye().await;
     }
 
     /// Freezes starts and ends every grant this instance or a target's record knows; returns how many ends were begun.

@@ -40,17 +40,17 @@ struct Known {
 
 /// Something that is done every so often, and at the first look.
 #[derive(Debug)]
-struct Due {
+pub(super) struct Due {
     every: Duration,
     last: Option<Instant>,
 }
 
 impl Due {
-    fn every(every: Duration) -> Self {
+    pub(super) fn every(every: Duration) -> Self {
         Self { every, last: None }
     }
 
-    fn is_due(&mut self) -> bool {
+    pub(super) fn is_due(&mut self) -> bool {
         let due = self.last.is_none_or(|last| last.elapsed() >= self.every);
         if due {
             self.last = Some(Instant::now());
@@ -337,7 +337,18 @@ impl Executor {
             tracing::info!(integration.id = %integration.id, "`{}` can be read again", integration.name);
             // The check notes the status itself.
             let _outcome = self.check(integration.id).await;
+        } else if self.parts.household.is_some() && !self.has_looked(integration.id) {
+            // What instances that are gone said of it may not be so any more, and nobody orders a check because of that.
+            let _outcome = self.check(integration.id).await;
         }
+    }
+
+    /// Tells whether this instance knows how an integration is.
+    fn has_looked(&self, integration: IntegrationId) -> bool {
+        let health = self.shared.health.lock();
+        let health = health.unwrap_or_else(PoisonError::into_inner);
+        let known = health.get(&integration);
+        known.is_some_and(|known| known.status != IntegrationStatus::Initializing)
     }
 
     fn unread<R>(&self, change: impl FnOnce(&mut BTreeSet<IntegrationId>) -> R) -> R {

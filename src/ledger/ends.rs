@@ -1,5 +1,6 @@
 //! Owns the memory of grants that are ended, clean and reported: a server that is restored or promoted may know less. Pure.
 
+use super::event::Event;
 use crate::domain::{EndReason, EndReport, Grant, GrantId, IntegrationId};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,8 +94,20 @@ impl Ends {
 }
 
 impl EndedGrant {
+    /// Returns the events whose fold is this.
+    pub(super) fn restate(&self) -> [Event; 3] {
+        [
+            Event::GrantLearned {
+                grant: self.grant.clone(),
+                started_at: None,
+            },
+            Event::Closed(self.report()),
+            Event::Clean(self.grant.id),
+        ]
+    }
+
     /// Returns the report a fold makes this of again.
-    pub(super) fn report(&self) -> EndReport {
+    fn report(&self) -> EndReport {
         EndReport {
             grant: self.grant.id,
             integration: self.grant.integration,

@@ -25,6 +25,19 @@ pub enum LedgerError {
         /// The folder.
         path: PathBuf,
     },
+    /// No state folder within a shared one can be had.
+    #[error(
+        "no state folder in `{}` is free: {held} are held by other instances, {unusable} cannot be used",
+        path.display()
+    )]
+    NoneFree {
+        /// The shared folder.
+        path: PathBuf,
+        /// How many are held.
+        held: usize,
+        /// How many are damaged, of a newer version, or not this user's.
+        unusable: usize,
+    },
     /// The file cannot be read, though nothing shows that it is damaged. It was not touched.
     #[error("the ledger `{}` cannot be read", path.display())]
     Open {
@@ -113,6 +126,7 @@ impl LedgerError {
         match self {
             Self::Folder { .. }
             | Self::Locked { .. }
+            | Self::NoneFree { .. }
             | Self::Open { .. }
             | Self::Damaged { .. }
             | Self::Newer { .. }
@@ -133,6 +147,10 @@ impl LedgerError {
             )),
             Self::Locked { path } => Some(format!(
                 "stop the other connector, or give each its own `APONO_STATE_DIR` instead of `{}`",
+                path.display()
+            )),
+            Self::NoneFree { path, .. } => Some(format!(
+                "run fewer instances on `{0}`, or move the folders away that cannot be used; the log names each of them",
                 path.display()
             )),
             Self::Open { path, .. } => Some(format!(
@@ -167,6 +185,7 @@ impl LedgerError {
             }
             Self::Folder { .. }
             | Self::Locked { .. }
+            | Self::NoneFree { .. }
             | Self::Full { .. }
             | Self::Write { .. }
             | Self::StartsRefused { .. }

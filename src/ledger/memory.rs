@@ -11,6 +11,7 @@ pub(super) enum Health {
     Healthy = 0,
     Failing = 1,
     Damaged = 2,
+    Lost = 3,
 }
 
 /// What the thread and the handles share.
@@ -44,6 +45,10 @@ impl Shared {
 
     pub(super) fn is_damaged(&self) -> bool {
         self.health.load(Ordering::SeqCst) == Health::Damaged as u8
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.health.load(Ordering::SeqCst) == Health::Lost as u8
     }
 
     pub(super) fn set(&self, health: Health) {

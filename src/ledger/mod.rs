@@ -12,6 +12,8 @@ mod error;
 mod event;
 mod faults;
 mod folder;
+mod household;
+mod inheritance;
 mod memory;
 mod record;
 mod state;
@@ -30,6 +32,8 @@ pub use event::{Event, OutboxEntry};
 use faults::Faults;
 #[cfg(feature = "test-util")]
 pub use faults::Faults;
+pub use household::{Household, Left};
+pub use inheritance::Inheritance;
 pub use state::{GrantPhase, GrantRecord, State};
 pub use writer::Kept;
 
@@ -154,7 +158,7 @@ impl Ledger {
 
     fn prepare(dir: &Path, faults: Faults) -> Result<(Opener, Folder), LedgerError> {
         let folder = Folder::claim(dir)?;
-        let path = folder.ledger_path();
+        let path = folder::ledger_path(dir);
         let dir = dir.to_owned();
         let opener: Opener = Box::new(move || {
             let file = folder::ledger_file(&dir)?;
@@ -276,6 +280,12 @@ impl Ledger {
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.0.shared.is_damaged()
+    }
+
+    /// Tells whether another process has the state folder now: this one was out of reach for so long that its lock was forgotten.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.0.shared.is_lost()
     }
 
     /// Writes what waits, closes the file and lets go of the folder. Later appends are refused.

@@ -142,6 +142,15 @@ impl State {
         }
     }
 
+    /// Tells whether nothing is left to be done or to be remembered but a name and settings.
+    #[must_use]
+    pub fn owes_nothing(&self) -> bool {
+        self.grants.is_empty()
+            && self.outbox.is_empty()
+            && self.ends.all().next().is_none()
+            && !self.frozen
+    }
+
     /// Returns a short list of events whose fold is this state, for every state that is itself a fold of events.
     #[must_use]
     pub fn restate(&self) -> Vec<Event> {
@@ -159,12 +168,7 @@ impl State {
         );
         // First, because a grant may be ended once more on a server that forgot it.
         for ended in self.ends.all() {
-            events.push(Event::GrantLearned {
-                grant: ended.grant.clone(),
-                started_at: None,
-            });
-            events.push(Event::Closed(ended.report()));
-            events.push(Event::Clean(ended.grant.id));
+            events.extend(ended.restate());
         }
         for record in self.grants.values() {
             record.restate(&mut events);
@@ -225,7 +229,7 @@ impl State {
 }
 
 impl GrantRecord {
-    fn restate(&self, events: &mut Vec<Event>) {
+    pub(super) fn restate(&self, events: &mut Vec<Event>) {
         let grant = self.grant.clone();
         let id = grant.id;
         if let GrantPhase::Starting { task, attempt } = self.phase {

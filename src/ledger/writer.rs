@@ -60,7 +60,7 @@ pub(super) struct Writer {
     shrink_due: bool,
     groups_since_try: u32,
     /// Keeps other processes out for as long as the thread lives.
-    _folder: Option<Folder>,
+    folder: Option<Folder>,
 }
 
 /// What there is to write to.
@@ -82,6 +82,7 @@ impl Disk {
     fn health(&self) -> Health {
         match self {
             Self::Good(_) => Health::Healthy,
+            Self::Failing(LedgerError::Locked { .. }) => Health::Lost,
             Self::Failing(_) => Health::Failing,
             Self::Damaged(_) => Health::Damaged,
         }
@@ -105,7 +106,7 @@ impl Writer {
             look_at: compact_above,
             shrink_due: false,
             groups_since_try: 0,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -216,7 +217,8 @@ impl Writer {
 
     fn fail(&mut self, error: LedgerError) {
         // Said once, not at every further try.
-        if !matches!(self.disk, Disk::Failing(_)) {
+        let news = !matches!(self.disk, Disk::Failing(_));
+        if news || matches!(error, LedgerError::Locked { .. }) {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 hint = error.hint(),
@@ -239,6 +241,7 @@ impl Writer {
         }
         let rows = store::rows(&self.shared.state().restate());
         let reopened = rows.and_then(|rows| {
+            self.folder.as_mut().map_or(Ok(()), Folder::hold)?;
             let mut store = (self.opener)()?.store?;
             store.rewrite(&rows)?;
             Ok(store)

@@ -71,6 +71,7 @@ pub struct Metrics {
     drift_mended: Counter,
     frozen: Gauge,
     ready: Gauge,
+    unreadable_folders: Gauge,
 }
 
 impl Default for Metrics {
@@ -91,6 +92,11 @@ impl Metrics {
             ready: list.add(
                 "connector_ready",
                 "Whether the process is ready, as `/readyz` says",
+                Gauge::default(),
+            ),
+            unreadable_folders: list.add(
+                "unreadable_state_folders",
+                "Folders of instances that are gone whose ledger cannot be read, in a shared state folder",
                 Gauge::default(),
             ),
             tasks: list.add("tasks", "Tasks that ended, by kind and outcome", Family::default()),
@@ -227,6 +233,12 @@ impl Metrics {
     /// Says whether starts are frozen.
     pub fn set_frozen(&self, frozen: bool) {
         self.frozen.set(frozen.into());
+    }
+
+    /// Says how many folders of others cannot be read in a shared state folder.
+    pub fn set_unreadable_folders(&self, count: usize) {
+        self.unreadable_folders
+            .set(count.try_into().unwrap_or(i64::MAX));
     }
 
     /// Counts a failed write to the ledger.

@@ -58,6 +58,7 @@ fn three_variables_are_enough() {
     assert_eq!(config.control_plane.connector.as_str(), "c1");
     assert!(matches!(config.control_plane.token, TokenConfig::Value(_)));
     assert_eq!(config.state_dir, Path::new("/var/lib/apono-connector"));
+    assert!(!config.state_shared);
     assert!(config.listen.ip().is_loopback());
     assert_eq!(config.log.format, LogFormat::Auto);
     assert_eq!(
@@ -78,6 +79,7 @@ fn the_sample_of_the_documentation_is_a_complete_file_of_defaults() {
     let config = load(&without_token, sample).unwrap();
     let bare = Config::load(&environment(&LEAST), None).unwrap();
     assert_eq!(config.state_dir, bare.state_dir);
+    assert_eq!(config.state_shared, bare.state_shared);
     assert_eq!(config.listen, bare.listen);
     assert_eq!(
         format!("{:?}", config.guardrails),
@@ -143,7 +145,7 @@ format = "xml"
       APONO_CONNECTOR_ID: `connector_id` is `a b`, must be 1 to 64 letters, digits, `.`, `_` or `-`, starting with a letter or digit
       APONO_URL: the control plane's address is `http://db.example.com`, plain http is for this machine only: must be `https://`
       connector.toml:2: `listen` is a number, must be a text
-      connector.toml:3: `stat_dir` is not a known key, known here are `state_dir`, `listen`
+      connector.toml:3: `stat_dir` is not a known key, known here are `state_dir`, `state_shared`, `listen`
       connector.toml:6: `control_plane.token` is not a known key, known here are `url`, `token_file`, `ca_file`; secrets never stand in this file: name a file with `control_plane.token_file`, or set `APONO_TOKEN`
       connector.toml:7: `control_plane.token_file` is `relative`, must be an absolute path
       connector.toml:10: `executor.slots` is 0, must be a whole number from 4 to 256
@@ -163,6 +165,7 @@ fn a_bad_variable_is_named() {
     );
     check_variable("APONO_TOKEN", "two words", "one word");
     check_variable("APONO_STATE_DIR", "state", "must be an absolute path");
+    check_variable("APONO_STATE_SHARED", "yes", "must be `true` or `false`");
     check_variable("CONNECTOR_METADATA", "{\"a\":", "must be JSON");
     check_variable("HTTPS_PROXY", "ftp://proxy", "must be a URL");
     check_variable("https_proxy", "http://", "must be a URL");
@@ -201,6 +204,8 @@ fn a_bad_key_is_named_with_its_line() {
     check_file("listen = \"localhost\"", "must be an address and a port");
     check_file("state_dir = \"\"", "`state_dir` is empty");
     check_file("state_dir = [1]", "`state_dir` is a list");
+    check_file("state_shared = \"true\"", "must be `true` or `false`");
+    check_file("listen = true", "`listen` is a boolean");
     check_file("[lgo]", "connector.toml:1: `[lgo]` is not a known section");
     check_file(
         "[log]\nfromat = 1",
@@ -241,14 +246,68 @@ fn the_file_the_environment_names_is_read() {
 }
 
 #[test]
+fn the_text_of_the_file_may_stand_in_the_environment_and_its_problems_name_their_line() {
+    let with_text = |text: &'static str| {
+        let all = with_least(&[("APONO_CONFIG_TEXT", text)]);
+        Config::load(&all, None).map_err(|error| error.to_string())
+    };
+    let config = with_text("\n[sweeps]\ndrift_every_s = 7\n").unwrap();
+    assert_eq!(config.sweeps.drift_every, Duration::from_secs(7));
+    assert!(with_text(" \n ").is_ok());
+    // Empty lines at its head are lines.
+    let error = with_text("\n\nlisten = 8080\n\n[executor]\nslots = 0\npace = 1").unwrap_err();
+    insta::assert_snapshot!(error, @r"
+    the configuration has 3 problems
+      APONO_CONFIG_TEXT:3: `listen` is a number, must be a text
+      APONO_CONFIG_TEXT:6: `executor.slots` is 0, must be a whole number from 4 to 256
+      APONO_CONFIG_TEXT:7: `executor.pace` is not a known key, known here are `slots`, `per_integration`
+    ");
+    let large = "#".repeat((1 << 20) + 1);
+    let mut variables = LEAST.to_vec();
+    variables.push(("APONO_CONFIG_TEXT", &large));
+    let error = Config::load(&environment(&variables), None).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("APONO_CONFIG_TEXT: has 1048577 bytes"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_and_a_text_beside_it_are_refused() {
+    let error = load(&with_least(&[("APONO_CONFIG_TEXT", "[log]")]), "").unwrap_err();
+    let expect = "APONO_CONFIG_TEXT: is set beside `--config`, must be only one of them";
+    assert!(error.contains(expect), "{error}");
+    let both = [
+        ("APONO_CONFIG_TEXT", "[log]"),
+        ("APONO_CONFIG", "/nowhere/c.toml"),
+    ];
+    let error = Config::load(&with_least(&both), None)
+        .unwrap_err()
+        .to_string();
+    let expect = "APONO_CONFIG_TEXT: is set beside `APONO_CONFIG`, must be only one of them";
+    assert!(error.contains(expect), "{error}");
+    assert!(
+        error.contains("/nowhere/c.toml: the file cannot be read"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_variable_outranks_the_file_and_an_empty_one_counts_as_not_set() {
-    let file = "state_dir = \"/from/file\"\n[log]\nfilter = \"debug\"";
+    let file = "state_dir = \"/from/file\"\nstate_shared = false\n[log]\nfilter = \"debug\"";
     let config = load(
-        &with_least(&[("APONO_STATE_DIR", "/from/env"), ("APONO_LOG", "")]),
+        &with_least(&[
+            ("APONO_STATE_DIR", "/from/env"),
+            ("APONO_STATE_SHARED", "true"),
+            ("APONO_LOG", ""),
+        ]),
         file,
     )
     .unwrap();
     assert_eq!(config.state_dir, Path::new("/from/env"));
+    assert!(config.state_shared);
     assert_eq!(config.log.filter, "debug");
 }
 

@@ -69,7 +69,11 @@ mod pressure;
 #[cfg(test)]
 mod reference_plane;
 #[cfg(test)]
+mod rolling_update;
+#[cfg(test)]
 mod secret_stores;
+#[cfg(test)]
+mod shared_state;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]

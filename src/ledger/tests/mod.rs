@@ -2,6 +2,7 @@
 
 mod damage;
 mod failing_disk;
+mod household;
 
 use super::samples::{any_event, end_intended, end_report, grant, one_of_each, start_intended};
 use super::*;

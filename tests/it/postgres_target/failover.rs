@@ -62,6 +62,7 @@ impl Stage {
             Parts {
                 clock: Arc::clone(&clock),
                 ledger: ledger.clone(),
+                household: None,
                 recall: Arc::new(Recall::new(ledger.clone())),
                 control: Arc::new(control.clone()),
                 registry: Arc::new(Registry::default().with("postgresql", targets)),
@@ -78,6 +79,7 @@ impl Stage {
                 sweep_every: Duration::from_millis(200),
                 mend_every: Duration::from_secs(3600),
                 clean_up_every: Duration::from_millis(500),
+                inherit_every: Duration::from_millis(200),
                 guardrails: Guardrails::default(),
             },
         );

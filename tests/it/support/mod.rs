@@ -7,6 +7,7 @@ pub(crate) mod certificate;
 pub(crate) mod cluster;
 pub(crate) mod disk;
 pub(crate) mod fake_server;
+pub(crate) mod fleet;
 pub(crate) mod front;
 pub(crate) mod gate;
 pub(crate) mod instances;

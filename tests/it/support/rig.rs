@@ -7,7 +7,7 @@ use apono_connector::domain::{
     ResourceKind, ResourceRef, TaskId, TaskOutcome,
 };
 use apono_connector::executor::{Executor, Options, Parts, Recall, Synchronised, Synchroniser};
-use apono_connector::ledger::{Faults, Ledger, LedgerOptions};
+use apono_connector::ledger::{Faults, Household, Ledger, LedgerOptions};
 use apono_connector::policy::Guardrails;
 use apono_connector::targets::Registry;
 use apono_connector::targets::fake::FakeSystem;
@@ -32,6 +32,7 @@ pub(crate) struct Rig {
     pub(crate) integration: Integration,
     pub(crate) ledger: Ledger,
     pub(crate) executor: Executor,
+    household: Option<Arc<Household>>,
     running: Option<(CancellationToken, tokio::task::JoinHandle<()>)>,
 }
 
@@ -58,6 +59,11 @@ impl Rig {
 
     /// Puts everything together around a ledger; nothing runs yet.
     pub(crate) fn assemble(ledger: Ledger) -> Self {
+        Self::assemble_in(ledger, None)
+    }
+
+    /// The same, for an instance that shares its state folder with others.
+    pub(crate) fn assemble_in(ledger: Ledger, household: Option<Arc<Household>>) -> Self {
         let clock = Arc::new(FakeClock::at(at("2030-01-01T00:00:00Z")));
         let shared: SharedClock = Arc::<FakeClock>::clone(&clock);
         let control = FakeControl::new(Arc::clone(&shared));
@@ -65,7 +71,7 @@ impl Rig {
         let system = FakeSystem::new(Arc::<FakeClock>::clone(&system_clock));
         let integration = apono_connector::control::fake::integration("fake");
         control.assign(integration.clone());
-        let executor = executor(&shared, &control, &system, &ledger);
+        let executor = executor(&shared, &control, &system, &ledger, household.as_ref());
         Self {
             clock,
             system_clock,
@@ -74,6 +80,7 @@ impl Rig {
             integration,
             ledger,
             executor,
+            household,
             running: None,
         }
     }
@@ -102,7 +109,13 @@ impl Rig {
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
         let shared: SharedClock = Arc::<FakeClock>::clone(&self.clock);
-        self.executor = executor(&shared, &self.control, &self.system, &self.ledger);
+        self.executor = executor(
+            &shared,
+            &self.control,
+            &self.system,
+            &self.ledger,
+            self.household.as_ref(),
+        );
         self.run();
     }
 
@@ -193,11 +206,13 @@ fn executor(
     control: &FakeControl,
     system: &FakeSystem,
     ledger: &Ledger,
+    household: Option<&Arc<Household>>,
 ) -> Executor {
     Executor::new(
         Parts {
             clock: Arc::clone(clock),
             ledger: ledger.clone(),
+            household: household.cloned(),
             recall: Arc::new(Recall::new(ledger.clone())),
             control: Arc::new(control.clone()),
             registry: Arc::new(Registry::default().with("fake", Box::new(system.clone()))),
@@ -214,6 +229,7 @@ fn executor(
             sweep_every: Duration::from_millis(100),
             mend_every: Duration::from_millis(500),
             clean_up_every: Duration::from_millis(100),
+            inherit_every: Duration::from_millis(200),
             guardrails: Guardrails::default(),
         },
     )
