@@ -87,10 +87,9 @@ class TheConnectorOnEcs(unittest.TestCase):
         self.assertEqual(allowed, {self.outputs["TokenSecretArn"]: "secretsmanager:GetSecretValue", logs: ["logs:CreateLogStream", "logs:PutLogEvents"]})
         # By default the connector may assume roles and reach its own folder.
         self.assertEqual(set(connector["policies"]), {"sessions", "state"})
-        for found in (starter, connector):
-            condition = found["trust"]["Statement"][0]["Condition"]
-            self.assertEqual(condition["StringEquals"], {"aws:SourceAccount": ACCOUNT})
-            self.assertEqual(condition["ArnLike"], {"aws:SourceArn": f"arn:aws:ecs:eu-west-1:{ACCOUNT}:*"})
+        condition = connector["trust"]["Statement"][0]["Condition"]
+        self.assertEqual(condition["StringEquals"], {"aws:SourceAccount": ACCOUNT})
+        self.assertEqual(condition["ArnLike"], {"aws:SourceArn": f"arn:aws:ecs:eu-west-1:{ACCOUNT}:*"})
 
     def test_the_container_can_do_nothing_but_run_the_connector(self):
         container = self.task(self.stack)["containerDefinitions"][0]

@@ -38,7 +38,7 @@ variable "permissions" {
 variable "assignable_permission_sets" {
   description = "Which permission sets the connector may assign: Any, or only those Tagged apono-connector-access = true, whatever the control plane orders."
   type        = string
-  default     = "Any"
+  default     = "Tagged"
   validation {
     condition     = contains(["Any", "Tagged"], var.assignable_permission_sets)
     error_message = "assignable_permission_sets must be \"Any\" or \"Tagged\"."
