@@ -145,7 +145,7 @@ class AnOrganizationInstall(PlannedAgain):
 
     def test_the_management_role_has_the_layers_of_its_level_and_takes_the_connector_alone(self):
         role = self.story.management_roles["apono-management-c-1"]
-        self.assertEqual(set(role["policies"]), {"sessions", "organization-read", "assignments", "any-permission-set"})
+        self.assertEqual(set(role["policies"]), {"sessions", "organization-read", "assignments", "tagged-permission-sets"})
         self.assertEqual(self.story.outputs["management_role_arn"], role["arn"])
         statement = role["trust"]["Statement"][0]
         self.assertEqual(statement["Principal"], {"AWS": self.story.outputs["connector_role_arn"]})
@@ -190,7 +190,7 @@ class EverythingInOneAccount(PlannedAgain):
 
     def test_the_highest_levels_have_all_layers(self):
         layers = {name: set(role["policies"]) for name, role in self.story.roles.items()}
-        self.assertEqual(layers["apono-management-c-1"], {"sessions", "organization-read", "assignments", "tagged-permission-sets", "permission-sets", "management-account"})
+        self.assertEqual(layers["apono-management-c-1"], {"sessions", "organization-read", "assignments", "any-permission-set", "permission-sets", "management-account"})
         self.assertEqual(layers["apono-member-c-1"], {"account-inventory", "databases", "account-access"})
         self.assertEqual(layers["apono-switched"], {"sessions", "account-inventory", "databases", "account-access"})
         self.assertEqual(layers["apono-connector-c-2"], {"sessions", "account-inventory", "databases"})

@@ -143,7 +143,7 @@ module "management" {
   organization_id            = "o-k012345a67"
   permissions                = "Full-Access (Manage IAM)"
   manage_management_account  = true
-  assignable_permission_sets = "Tagged"
+  assignable_permission_sets = "Any"
 }
 module "member" {
   source              = "../member-account"
