@@ -122,14 +122,14 @@ class Configuration(Case):
                     if status:
                         self.assertIn(f"`{path}` is {value}, must be a whole number from {low} to {high}", said)
             checked.append(path)
-        self.assertEqual(len(checked), 9, checked)
+        self.assertEqual(len(checked), 10, checked)
 
     def test_the_defaults_are_those_of_the_connector(self):
         documented = dict(keys(document_of_the_configuration()))
         own = {path: value for path, value in keys(DEFAULTS)
                if path in documented and value != "" and path.split(".")[0] in ("guardrails", "executor", "sweeps", "secrets", "log")}
         self.assertEqual(own, {path: documented[path] for path in own})
-        self.assertEqual(len(own), 11, sorted(own))
+        self.assertEqual(len(own), 12, sorted(own))
 
     def test_every_key_of_the_connector_can_be_set_is_set_or_is_left_out_for_a_reason(self):
         settable = {path for path, _ in places()}

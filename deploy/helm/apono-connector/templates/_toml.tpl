@@ -32,7 +32,7 @@ ca_file = "/etc/apono-connector/control-plane-ca/ca.pem"
 {{- include "apono-connector.keys" (dict "values" .Values.executor "keys" (list "slots" "per_integration")) }}
 
 [sweeps]
-{{- include "apono-connector.keys" (dict "values" .Values.sweeps "keys" (list "expiry_every_s" "drift_every_s" "clean_up_every_s")) }}
+{{- include "apono-connector.keys" (dict "values" .Values.sweeps "keys" (list "expiry_every_s" "drift_every_s" "clean_up_every_s" "inherit_every_s")) }}
 
 {{ if include "apono-connector.hasCa" .Values.aws.rdsCa -}}
 [aws]
