@@ -148,7 +148,7 @@ async fn carry_out(request: Request, executor: &Executor) -> Answer {
 /// Asks the daemons of several state folders that can be reached from this machine, and puts their answers together; nothing when there is none.
 ///
 /// # Errors
-/// When no daemon answers as expected, although one is there.
+/// When one of them does not answer as expected; the others have done what was asked.
 pub async fn ask_all(folders: &[PathBuf], request: Request) -> io::Result<Option<Answer>> {
     let (mut together, mut failed) = (None, None);
     for folder in folders {
@@ -163,10 +163,8 @@ pub async fn ask_all(folders: &[PathBuf], request: Request) -> io::Result<Option
             Err(error) => failed = Some(error),
         }
     }
-    match (together, failed) {
-        (None, Some(error)) => Err(error),
-        (together, _) => Ok(together),
-    }
+    // What one did must not hide that another did not.
+    failed.map_or(Ok(together), Err)
 }
 
 /// Instances of one connector know much of the same: a grant is listed once, and the larger count is the better one.
@@ -221,5 +219,37 @@ async fn ask(state_dir: &Path, request: Request) -> io::Result<Option<Answer>> {
             io::ErrorKind::TimedOut,
             "the daemon does not answer",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays a daemon that says this to whoever asks.
+    #[expect(clippy::disallowed_methods, reason = "ends with its test's runtime")]
+    fn daemon(folder: &Path, says: &'static str) {
+        let listener = UnixListener::bind(socket_path(folder)).unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (reader, mut writer) = stream.into_split();
+                let mut asked = String::new();
+                BufReader::new(reader).read_line(&mut asked).await.unwrap();
+                writer.write_all(says.as_bytes()).await.unwrap();
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_fails_is_not_hidden_by_another_that_answers() {
+        let folders: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+        let paths: Vec<PathBuf> = folders.iter().map(|one| one.path().to_owned()).collect();
+        daemon(&paths[0], "{\"ending\":2}\n");
+        daemon(&paths[1], "{\"ending\":3}\n");
+        // Nobody listens in the third.
+        let asked = ask_all(&paths, Request::RevokeAll).await.unwrap();
+        assert_eq!(asked, Some(Answer::Ending(3)));
+        daemon(&paths[2], "something else\n");
+        assert!(ask_all(&paths, Request::RevokeAll).await.is_err());
     }
 }

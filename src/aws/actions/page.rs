@@ -7,11 +7,12 @@ const OPENING: &str = "\
 # AWS permissions
 
 Every IAM action the connector needs, by feature; allow the features you use. The page is made from the list in the code, and a call that is
-not in the list is refused before it is sent, so nothing else is ever called. A statement must cover every resource in its row; a condition counts
-only for the resources that have the tag. *Not called* means: AWS asks for it within another call. `CONNECTOR` is the connector's id, `BOUNDARY` the
+not in the list is refused before it is sent, so nothing else is ever called. Every resource of a row must be allowed, those that have no tags in a
+statement apart from a condition on tags. *Not called* means: AWS asks for it within another call. `CONNECTOR` is the connector's id, `BOUNDARY` the
 permissions boundary of the users it makes; the partition is `aws`, `aws-cn` or `aws-us-gov`.
 
-The same list, as policies that can be deployed, is in `deploy/permissions/`, and the templates in `deploy/` hold nothing else.
+The same list, as policies that can be deployed, is in `deploy/permissions/`. The templates in `deploy/` hold these, and beside them only what starting
+the connector needs: its image, log, token and state.
 
 Identity Center cannot narrow *who* may be assigned, only which set in which account: what IAM cannot say, the connector's own guardrails do.
 ";
